@@ -1,0 +1,310 @@
+//! The event that answers a request: CloudEvents 1.0, structured JSON.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::key::RequestKey;
+use super::outcome::{Failure, Payload};
+use super::rejection::Rejection;
+use super::waiter::Waiter;
+
+/// The states that end a request; each request gets one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    Succeeded,
+    Failed,
+    Expired,
+    Rejected,
+}
+
+/// Who did the work that answers this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ServedBy {
+    /// This request's own Job.
+    Executed,
+    /// The Job of an equal request.
+    Coalesced,
+    Cache,
+}
+
+/// All that one event tells.
+#[derive(Debug)]
+pub struct Event<'a> {
+    pub waiter: &'a Waiter,
+    pub verdict: Verdict<'a>,
+    pub key: Option<&'a RequestKey>,
+    /// The template's name, or `inline`; `None` when the request was not understood that far.
+    pub template: Option<&'a str>,
+    pub job: Option<&'a JobInfo>,
+    pub timings: Timings,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Verdict<'a> {
+    Succeeded { served_by: ServedBy, result: Option<ResultView<'a>> },
+    Failed { served_by: ServedBy, failure: &'a Failure },
+    Rejected(&'a Rejection),
+    Expired { deadline: Timestamp },
+}
+
+/// A result as one event shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct ResultView<'a> {
+    pub payload: &'a Payload,
+    pub age_seconds: u64,
+    pub expires_at: Option<Timestamp>,
+    /// Set when the payload is too large to stand in the event.
+    pub reference: Option<&'a Reference>,
+}
+
+/// Where a large result can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reference {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    pub redis_key: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct JobInfo {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    /// How many pods ended, one way or the other.
+    pub attempts: i32,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Timings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl ServedBy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Executed => "executed",
+            Self::Coalesced => "coalesced",
+            Self::Cache => "cache",
+        }
+    }
+}
+
+impl Event<'_> {
+    pub fn state(&self) -> State {
+        match self.verdict {
+            Verdict::Succeeded { .. } => State::Succeeded,
+            Verdict::Failed { .. } => State::Failed,
+            Verdict::Rejected(_) => State::Rejected,
+            Verdict::Expired { .. } => State::Expired,
+        }
+    }
+
+    pub fn served_by(&self) -> Option<ServedBy> {
+        match self.verdict {
+            Verdict::Succeeded { served_by, .. } | Verdict::Failed { served_by, .. } => Some(served_by),
+            Verdict::Rejected(_) | Verdict::Expired { .. } => None,
+        }
+    }
+
+    /// Depends on the request and its state alone, so that a request answered twice is told so by
+    /// the same id twice.
+    pub fn id(&self) -> String {
+        format!("{}/{}/{}", self.waiter.request_id, &self.waiter.id()[..8], self.state().as_str())
+    }
+
+    pub fn kind(&self) -> String {
+        format!("dev.jobquay.job.{}.v1", self.state().as_str())
+    }
+
+    /// For the topic exchange: `job.<state>.<template or inline>`.
+    pub fn routing_key(&self) -> String {
+        format!("job.{}.{}", self.state().as_str(), self.template.unwrap_or("unknown"))
+    }
+
+    /// The event as JSON. `instance` names the dispatcher, `now` is the event's time.
+    pub fn encode(&self, instance: &str, now: Timestamp) -> Vec<u8> {
+        let state = self.state();
+        let wire = wire::Event {
+            specversion: "1.0",
+            id: self.id(),
+            source: format!("//jobquay/{instance}"),
+            kind: self.kind(),
+            subject: &self.waiter.request_id,
+            time: now,
+            datacontenttype: "application/json",
+            correlationid: self.waiter.correlation_id.as_deref(),
+            traceparent: self.waiter.traceparent.as_deref(),
+            tracestate: self.waiter.tracestate.as_deref(),
+            data: wire::Data {
+                request_id: &self.waiter.request_id,
+                state: state.as_str(),
+                terminal: true,
+                served_by: self.served_by().map(ServedBy::as_str),
+                key: self.key.map(ToString::to_string),
+                template: self.template,
+                job: self.job,
+                result: self.result(),
+                error: self.error(),
+                timings: Timings { received_at: Some(self.waiter.received_at), ..self.timings },
+            },
+        };
+        serde_json::to_vec(&wire).expect("string keys and finite numbers have a JSON form")
+    }
+
+    fn result(&self) -> Option<wire::Result<'_>> {
+        let Verdict::Succeeded { result: Some(view), .. } = &self.verdict else { return None };
+        let payload = view.payload;
+        let mut result = wire::Result {
+            content_type: &payload.content_type,
+            bytes: payload.bytes.len(),
+            sha256: &payload.sha256,
+            json: None,
+            text: None,
+            base64: None,
+            reference: view.reference,
+            age_seconds: view.age_seconds,
+            expires_at: view.expires_at,
+        };
+        if view.reference.is_none() {
+            match std::str::from_utf8(&payload.bytes) {
+                // The text of the JSON is kept as it is: parsing would change large numbers.
+                Ok(text) => match serde_json::from_str::<&RawValue>(text) {
+                    Ok(json) => result.json = Some(json),
+                    Err(_) => result.text = Some(text),
+                },
+                Err(_) => {
+                    result.base64 =
+                        Some(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &payload.bytes))
+                }
+            }
+        }
+        Some(result)
+    }
+
+    fn error(&self) -> Option<wire::Error<'_>> {
+        let plain = |code, message, retryable| wire::Error {
+            code,
+            message,
+            retryable,
+            exit_code: None,
+            reason: None,
+            log_tail: None,
+            pointer: None,
+        };
+        match &self.verdict {
+            Verdict::Succeeded { .. } => None,
+            Verdict::Failed { failure, .. } => Some(wire::Error {
+                exit_code: failure.exit_code,
+                reason: failure.reason.as_deref(),
+                log_tail: failure.log_tail.as_deref(),
+                ..plain(failure.code.as_str(), failure.message.clone(), failure.code.is_retryable())
+            }),
+            Verdict::Rejected(rejection) => Some(wire::Error {
+                pointer: rejection.pointer.as_deref(),
+                ..plain(rejection.code.as_str(), rejection.message.clone(), false)
+            }),
+            Verdict::Expired { deadline } => {
+                Some(plain("expired", format!("the deadline {deadline} passed while the request was queued"), false))
+            }
+        }
+    }
+}
+
+/// The JSON, field by field.
+mod wire {
+    use super::{JobInfo, RawValue, Reference, Serialize, Timestamp, Timings};
+
+    #[derive(Serialize)]
+    pub(super) struct Event<'a> {
+        pub specversion: &'a str,
+        pub id: String,
+        pub source: String,
+        #[serde(rename = "type")]
+        pub kind: String,
+        pub subject: &'a str,
+        pub time: Timestamp,
+        pub datacontenttype: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub correlationid: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub traceparent: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub tracestate: Option<&'a str>,
+        pub data: Data<'a>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct Data<'a> {
+        pub request_id: &'a str,
+        pub state: &'a str,
+        pub terminal: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub served_by: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub key: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub template: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub job: Option<&'a JobInfo>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub result: Option<Result<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub error: Option<Error<'a>>,
+        pub timings: Timings,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct Result<'a> {
+        pub content_type: &'a str,
+        pub bytes: usize,
+        pub sha256: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub json: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub text: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub base64: Option<String>,
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        pub reference: Option<&'a Reference>,
+        pub age_seconds: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub expires_at: Option<Timestamp>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct Error<'a> {
+        pub code: &'a str,
+        pub message: String,
+        pub retryable: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub exit_code: Option<i32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub log_tail: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub pointer: Option<&'a str>,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! Reads an object from outside field by field: every mistake is a [`Rejection`] that names its
+//! pointer, and [`Fields::finish`] refuses what nobody asked for, with the nearest known name.
+
+use jiff::{Span, SpanRelativeTo, Timestamp};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+use super::json;
+use super::rejection::{Code, Rejection};
+
+/// An object whose fields are taken out one by one.
+pub struct Fields {
+    pointer: String,
+    object: Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl Fields {
+    /// Starts reading `value`, which stands at `pointer`.
+    pub fn of(value: Value, pointer: &str) -> Result<Self, Rejection> {
+        match value {
+            Value::Object(object) => Ok(Self { pointer: pointer.to_owned(), object, known: Vec::new() }),
+            other => Err(wrong_type(pointer, "an object", &other)),
+        }
+    }
+
+    pub fn pointer_to(&self, field: &str) -> String {
+        json::child(&self.pointer, field)
+    }
+
+    /// Takes a field as it is; `null` counts as absent.
+    pub fn take(&mut self, field: &'static str) -> Option<Value> {
+        self.known.push(field);
+        self.object.remove(field).filter(|value| !value.is_null())
+    }
+
+    pub fn string(&mut self, field: &'static str) -> Result<Option<String>, Rejection> {
+        let pointer = self.pointer_to(field);
+        self.take(field)
+            .map(|value| match value {
+                Value::String(text) => Ok(text),
+                other => Err(wrong_type(&pointer, "a string", &other)),
+            })
+            .transpose()
+    }
+
+    pub fn required_string(&mut self, field: &'static str) -> Result<String, Rejection> {
+        let pointer = self.pointer_to(field);
+        self.string(field)?.ok_or_else(|| Rejection::at(Code::Malformed, &pointer, format!("`{field}` is missing")))
+    }
+
+    pub fn bool(&mut self, field: &'static str) -> Result<Option<bool>, Rejection> {
+        let pointer = self.pointer_to(field);
+        self.take(field)
+            .map(|value| value.as_bool().ok_or_else(|| wrong_type(&pointer, "true or false", &value)))
+            .transpose()
+    }
+
+    /// A duration such as `90s`, `10m`, `1h`, `1d`.
+    pub fn duration(&mut self, field: &'static str) -> Result<Option<Duration>, Rejection> {
+        let pointer = self.pointer_to(field);
+        self.string(field)?
+            .map(|text| parse_duration(&text).map_err(|why| Rejection::at(Code::Malformed, &pointer, why)))
+            .transpose()
+    }
+
+    pub fn timestamp(&mut self, field: &'static str) -> Result<Option<Timestamp>, Rejection> {
+        let pointer = self.pointer_to(field);
+        self.string(field)?
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    Rejection::at(
+                        Code::Malformed,
+                        &pointer,
+                        format!("`{text}` is not an RFC 3339 time such as 2026-11-24T12:00:00Z"),
+                    )
+                })
+            })
+            .transpose()
+    }
+
+    /// One of a few words.
+    pub fn word<T: Copy>(&mut self, field: &'static str, words: &[(&str, T)]) -> Result<Option<T>, Rejection> {
+        let pointer = self.pointer_to(field);
+        self.string(field)?
+            .map(|text| {
+                words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+                    let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                    Rejection::at(Code::Malformed, &pointer, format!("`{text}` is not one of {}", known.join(", ")))
+                })
+            })
+            .transpose()
+    }
+
+    pub fn strings(&mut self, field: &'static str) -> Result<Vec<String>, Rejection> {
+        let pointer = self.pointer_to(field);
+        let items = match self.take(field) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(wrong_type(&pointer, "an array of strings", &other)),
+        };
+        let text = |(index, item): (usize, Value)| match item {
+            Value::String(text) => Ok(text),
+            other => Err(wrong_type(&json::child(&pointer, &index.to_string()), "a string", &other)),
+        };
+        items.into_iter().enumerate().map(text).collect()
+    }
+
+    pub fn string_map(&mut self, field: &'static str) -> Result<Vec<(String, String)>, Rejection> {
+        let pointer = self.pointer_to(field);
+        let object = match self.take(field) {
+            None => return Ok(Vec::new()),
+            Some(Value::Object(object)) => object,
+            Some(other) => return Err(wrong_type(&pointer, "an object of strings", &other)),
+        };
+        let pair = |(key, value): (String, Value)| match value {
+            Value::String(text) => Ok((key, text)),
+            other => Err(wrong_type(&json::child(&pointer, &key), "a string", &other)),
+        };
+        object.into_iter().map(pair).collect()
+    }
+
+    /// Refuses the fields that nothing has taken.
+    pub fn finish(self) -> Result<(), Rejection> {
+        let Some(unknown) = self.object.keys().next() else { return Ok(()) };
+        let message = match nearest(unknown, self.known.iter().copied()) {
+            Some(known) => format!("unknown field `{unknown}`; did you mean `{known}`?"),
+            None => format!("unknown field `{unknown}`; known are {}", self.known.join(", ")),
+        };
+        Err(Rejection::at(Code::UnknownField, &json::child(&self.pointer, unknown), message))
+    }
+}
+
+/// The known name that a misspelt one most likely meant.
+pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Half the word wrong is no misspelling any more.
+    let limit = unknown.chars().count().div_ceil(2).min(3);
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(unknown, name), name))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Parses `90s`, `10m`, `1h30m`, `1d` (a day is 24 hours); never negative.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration such as 90s, 10m, 1h or 1d");
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}
+
+fn wrong_type(pointer: &str, expected: &str, found: &Value) -> Rejection {
+    let found = match found {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    };
+    Rejection::at(Code::Malformed, pointer, format!("must be {expected}, not {found}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_are_never_negative() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1d"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(parse_duration("20ms"), Ok(Duration::from_millis(20)));
+        for bad in ["", "5", "-1s", "1 fortnight", "1mo", "NaNs"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_field_is_refused_with_the_nearest_known_one() {
+        let mut fields = Fields::of(serde_json::json!({"tempalte": "x"}), "").unwrap();
+        fields.take("template");
+        fields.take("params");
+        let rejection = fields.finish().unwrap_err();
+        assert_eq!(rejection.code, Code::UnknownField);
+        assert_eq!(rejection.pointer.as_deref(), Some("/tempalte"));
+        assert!(rejection.message.contains("did you mean `template`"));
+    }
+}

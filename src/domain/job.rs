@@ -1,0 +1,159 @@
+//! What a Job on the cluster says: whether it is ours, whether it has ended, who waits on it.
+//!
+//! Everything is read by total functions: annotations are text that anyone with rights on the
+//! namespace can edit.
+
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use serde::de::DeserializeOwned;
+
+use super::key::RequestKey;
+use super::manifest::{self, CachePlan};
+use super::template::{ResultPlan, ResultSource};
+use super::waiter::Waiter;
+
+/// More waiters than this, or more text, do not fit on one Job (annotations end at 256 KiB).
+pub const MAX_WAITERS: usize = 256;
+pub const MAX_WAITERS_BYTES: usize = 64 << 10;
+
+/// How a Job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Succeeded,
+    Failed {
+        reason: String,
+        message: String,
+    },
+    /// Somebody deleted it before it came to a verdict.
+    Deleted,
+}
+
+/// The verdict on a Job, `None` while it runs.
+///
+/// `SuccessCriteriaMet` and `FailureTarget` are final already (KEP-3998) and come earlier than
+/// `Complete` and `Failed`, which wait for the last pod to be gone. Only where none of them stands
+/// does a deletion count: the TTL controller deletes finished Jobs too.
+pub fn ending(job: &Job) -> Option<Ending> {
+    if holds(job, "SuccessCriteriaMet").or_else(|| holds(job, "Complete")).is_some() {
+        return Some(Ending::Succeeded);
+    }
+    if let Some(failed) = holds(job, "Failed").or_else(|| holds(job, "FailureTarget")) {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        return Some(Ending::Failed { reason: text(&failed.reason), message: text(&failed.message) });
+    }
+    job.metadata.deletion_timestamp.as_ref().map(|_| Ending::Deleted)
+}
+
+fn holds<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+/// When the Job ended, as its status says it.
+pub fn finished_at(job: &Job) -> Option<jiff::Timestamp> {
+    let verdicts = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"];
+    let completed = job.status.as_ref().and_then(|status| status.completion_time.as_ref()).map(|time| time.0);
+    completed
+        .or_else(|| verdicts.iter().find_map(|kind| holds(job, kind)?.last_transition_time.as_ref()).map(|time| time.0))
+}
+
+/// What stands in the way of a create that the API server answered with "already exists".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// (a) Somebody else's object under our name; never touched.
+    Foreign { why: String },
+    /// (b) It is going away.
+    Terminating,
+    /// (c) It owes answers still, running or ended: one more can be added.
+    Joinable { uid: String, finalizer_index: usize, already_waiting: bool, waiters: usize, waiters_bytes: usize },
+    /// (d) It has answered this very request; only the acknowledgement was lost.
+    Answered,
+    /// (e) It has answered everyone it owed, and not us.
+    Ended { uid: String },
+}
+
+/// Reads the Job that holds the name of `lock` for a request of `key`.
+pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, redelivered: bool) -> Standing {
+    if let Err(why) = ours(job, key) {
+        return Standing::Foreign { why };
+    }
+    let uid = job.metadata.uid.clone().unwrap_or_default();
+    let already_waiting = annotation(job, &manifest::waiter_annotation(waiter)).is_some();
+    if job.metadata.deletion_timestamp.is_some() {
+        return Standing::Terminating;
+    }
+    if let Some(finalizer_index) = finalizer_index(job) {
+        let (waiters, waiters_bytes) = annotations(job)
+            .filter(|(name, _)| name.starts_with(manifest::WAITER_PREFIX))
+            .fold((0, 0), |(count, bytes), (name, value)| (count + 1, bytes + name.len() + value.len()));
+        return Standing::Joinable { uid, finalizer_index, already_waiting, waiters, waiters_bytes };
+    }
+    if redelivered && already_waiting && annotation(job, manifest::OUTCOME).is_some() {
+        return Standing::Answered;
+    }
+    Standing::Ended { uid }
+}
+
+/// A squatted name or a collision of truncated hashes must end in an error, never in a result.
+fn ours(job: &Job, key: &RequestKey) -> Result<(), String> {
+    let (label, jobquay) = manifest::MANAGED_BY;
+    if job.metadata.labels.as_ref().and_then(|labels| labels.get(label)).map(String::as_str) != Some(jobquay) {
+        return Err(format!("its label {label} is not {jobquay}"));
+    }
+    match annotation(job, manifest::KEY) {
+        Some(found) if found == key.to_string() => Ok(()),
+        Some(_) => Err("it belongs to another key".into()),
+        None => Err(format!("it has no annotation {}", manifest::KEY)),
+    }
+}
+
+/// Whether answers are still owed, and at which place of the list that stands.
+pub fn finalizer_index(job: &Job) -> Option<usize> {
+    job.metadata.finalizers.as_ref()?.iter().position(|finalizer| finalizer == manifest::JOB_FINALIZER)
+}
+
+/// Everyone who waits on the Job, and how many claims could not be read.
+pub fn waiters(job: &Job) -> (Vec<Waiter>, usize) {
+    let texts = annotations(job).filter(|(name, _)| name.starts_with(manifest::WAITER_PREFIX));
+    let mut unreadable = 0;
+    let waiters = texts
+        .filter_map(|(_, text)| {
+            let waiter = serde_json::from_str(text).ok();
+            unreadable += usize::from(waiter.is_none());
+            waiter
+        })
+        .collect();
+    (waiters, unreadable)
+}
+
+pub fn key(job: &Job) -> Option<RequestKey> {
+    annotation(job, manifest::KEY).and_then(RequestKey::from_hex)
+}
+
+pub fn template(job: &Job) -> &str {
+    job.metadata.labels.as_ref().and_then(|labels| labels.get(manifest::TEMPLATE)).map_or("", String::as_str)
+}
+
+/// Where the result is read; an annotation that was tampered with reads as "nowhere".
+pub fn result_plan(job: &Job) -> ResultPlan {
+    parsed(job, manifest::RESULT).unwrap_or(ResultPlan { source: ResultSource::None, max: 0 })
+}
+
+/// How the result is kept; an annotation that was tampered with reads as "not at all".
+pub fn cache_plan(job: &Job) -> CachePlan {
+    parsed(job, manifest::CACHE).unwrap_or(CachePlan { store: false, ttl_seconds: 0 })
+}
+
+fn parsed<T: DeserializeOwned>(job: &Job, name: &str) -> Option<T> {
+    serde_json::from_str(annotation(job, name)?).ok()
+}
+
+fn annotations(job: &Job) -> impl Iterator<Item = (&String, &String)> {
+    job.metadata.annotations.iter().flatten()
+}
+
+fn annotation<'a>(job: &'a Job, name: &str) -> Option<&'a str> {
+    job.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::key::KeyParts;
+
+fn job(value: Value) -> Job {
+    serde_json::from_value(value).unwrap()
+}
+
+fn ended_by(conditions: &[(&str, &str)], deleting: bool) -> Option<Ending> {
+    let conditions: Vec<_> = conditions
+        .iter()
+        .map(|(kind, status)| json!({"type": kind, "status": status, "reason": "R", "message": "M"}))
+        .collect();
+    let mut value = json!({"metadata": {}, "status": {"conditions": conditions}});
+    if deleting {
+        value["metadata"]["deletionTimestamp"] = json!("2026-11-24T12:00:00Z");
+    }
+    ending(&job(value))
+}
+
+#[test]
+fn a_verdict_is_read_early_and_only_when_true() {
+    let failed = Some(Ending::Failed { reason: "R".into(), message: "M".into() });
+    for (conditions, deleting, expected) in [
+        (vec![], false, None),
+        (vec![("Suspended", "True")], false, None),
+        (vec![("Complete", "False"), ("Failed", "Unknown")], false, None),
+        (vec![("SuccessCriteriaMet", "True")], false, Some(Ending::Succeeded)),
+        (vec![("Complete", "True")], true, Some(Ending::Succeeded)),
+        (vec![("FailureTarget", "True")], false, failed.clone()),
+        (vec![("Failed", "True")], true, failed),
+        (vec![], true, Some(Ending::Deleted)),
+    ] {
+        assert_eq!(ended_by(&conditions, deleting), expected, "{conditions:?} {deleting}");
+    }
+}
+
+fn waiter(request_id: &str) -> Waiter {
+    serde_json::from_value(json!({"r": request_id, "q": "replies", "t": "1970-01-01T00:00:00Z"})).unwrap()
+}
+
+fn a_key() -> RequestKey {
+    RequestKey::of(&KeyParts {
+        tenant: "",
+        template: "",
+        digest: "",
+        input: &json!(null),
+        salt: None,
+        request_id: None,
+    })
+}
+
+/// A Job of ours that one waiter, `r-1`, is on.
+fn ours() -> Value {
+    let waiter = waiter("r-1");
+    json!({"metadata": {
+        "name": "jq-t-x", "uid": "u-1", "finalizers": ["other/finalizer", manifest::JOB_FINALIZER],
+        "labels": {manifest::MANAGED_BY.0: manifest::MANAGED_BY.1},
+        "annotations": {manifest::KEY: a_key().to_string(), manifest::waiter_annotation(&waiter): manifest::encode_waiter(&waiter)},
+    }})
+}
+
+fn stands(value: Value, request_id: &str, redelivered: bool) -> Standing {
+    standing(&job(value), &a_key(), &waiter(request_id), redelivered)
+}
+
+#[test]
+fn a_squatted_name_is_foreign() {
+    let mut unlabelled = ours();
+    unlabelled["metadata"]["labels"] = json!({});
+    let mut other_key = ours();
+    other_key["metadata"]["annotations"][manifest::KEY] = json!("sha256:0");
+    let mut no_key = ours();
+    no_key["metadata"]["annotations"] = json!({});
+    for squatted in [unlabelled, other_key, no_key] {
+        assert!(matches!(stands(squatted, "r-1", true), Standing::Foreign { .. }));
+    }
+}
+
+#[test]
+fn a_job_that_owes_answers_can_be_joined_until_it_goes_away() {
+    let Standing::Joinable { uid, finalizer_index, already_waiting, waiters, .. } = stands(ours(), "r-2", false) else {
+        panic!()
+    };
+    assert_eq!((uid.as_str(), finalizer_index, already_waiting, waiters), ("u-1", 1, false, 1));
+    assert!(matches!(stands(ours(), "r-1", true), Standing::Joinable { already_waiting: true, .. }));
+    let mut going = ours();
+    going["metadata"]["deletionTimestamp"] = json!("2026-11-24T12:00:00Z");
+    assert_eq!(stands(going, "r-2", false), Standing::Terminating);
+}
+
+#[test]
+fn only_the_redelivery_of_an_answered_request_counts_as_answered() {
+    let mut answered = ours();
+    answered["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+    let ended = Standing::Ended { uid: "u-1".into() };
+    assert_eq!(stands(answered.clone(), "r-1", true), ended, "no outcome on it yet");
+    answered["metadata"]["annotations"][manifest::OUTCOME] = json!("{}");
+    assert_eq!(stands(answered.clone(), "r-1", true), Standing::Answered);
+    assert_eq!(stands(answered.clone(), "r-1", false), ended, "sent again by its producer: a new try");
+    assert_eq!(stands(answered, "r-2", true), ended, "another request");
+}
+
+#[test]
+fn tampered_annotations_are_counted_and_the_others_read() {
+    let mut value = ours();
+    value["metadata"]["annotations"]["jobquay.dev/w.0000000000000000"] = json!("{\"r\":");
+    value["metadata"]["annotations"][manifest::RESULT] = json!("stdout");
+    value["metadata"]["annotations"][manifest::CACHE] = json!("[]");
+    let job = job(value);
+    let (waiters, unreadable) = waiters(&job);
+    assert_eq!((waiters, unreadable), (vec![waiter("r-1")], 1));
+    assert_eq!(result_plan(&job).source, ResultSource::None);
+    assert!(!cache_plan(&job).store);
+}

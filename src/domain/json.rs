@@ -1,0 +1,201 @@
+//! JSON from outside, read by a total function.
+//!
+//! RFC 8785 turns every number into a double, so two integers beyond 2^53-1 can share one canonical
+//! form, and a duplicate key is silently "last wins" in most parsers. Either would let one request
+//! be answered with another's result, so both are refused here, before anything is hashed. Whole
+//! floats become integers, so that what a worker sees (`1`) is what was hashed (`1.0` hashes as `1`).
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// The largest integer that a double, and so RFC 8785, can tell from its neighbours: 2^53-1.
+pub const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
+
+/// Why a document was refused, and where (an RFC 6901 pointer).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub pointer: String,
+    pub kind: FaultKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultKind {
+    Syntax(String),
+    DuplicateKey,
+    NumberOutOfRange,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            FaultKind::Syntax(message) => write!(f, "not JSON: {message}"),
+            FaultKind::DuplicateKey => f.write_str("the key stands twice in one object"),
+            FaultKind::NumberOutOfRange => write!(
+                f,
+                "an integer beyond ±{MAX_SAFE_INTEGER} cannot be told from its neighbours in a key; send it as a string"
+            ),
+        }
+    }
+}
+
+/// Parses one JSON document; nesting is limited to serde_json's 128 levels.
+pub fn parse(bytes: &[u8]) -> Result<Value, Fault> {
+    let mut cursor = Cursor::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = Node(&mut cursor).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    parsed.map_err(|error| {
+        let kind = cursor.fault.take().unwrap_or_else(|| FaultKind::Syntax(error.to_string()));
+        Fault { pointer: cursor.pointer(), kind }
+    })
+}
+
+/// Appends one reference token to an RFC 6901 pointer.
+pub fn child(pointer: &str, token: &str) -> String {
+    format!("{pointer}/{}", token.replace('~', "~0").replace('/', "~1"))
+}
+
+#[derive(Default)]
+struct Cursor {
+    path: Vec<String>,
+    fault: Option<FaultKind>,
+}
+
+impl Cursor {
+    fn pointer(&self) -> String {
+        self.path.iter().fold(String::new(), |pointer, token| child(&pointer, token))
+    }
+
+    fn refuse<E: serde::de::Error>(&mut self, kind: FaultKind) -> E {
+        self.fault = Some(kind);
+        E::custom("refused")
+    }
+}
+
+/// One value of the document. On an error the cursor's path is left where it was, which is the pointer.
+struct Node<'a>(&'a mut Cursor);
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        match i64::try_from(value) {
+            Ok(value) => self.visit_i64(value),
+            Err(_) => Err(self.0.refuse(FaultKind::NumberOutOfRange)),
+        }
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        if value.abs_diff(0) > MAX_SAFE_INTEGER.unsigned_abs() {
+            return Err(self.0.refuse(FaultKind::NumberOutOfRange));
+        }
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        if value.fract() != 0.0 {
+            let number = Number::from_f64(value).ok_or_else(|| E::custom("not a finite number"))?;
+            return Ok(Value::Number(number));
+        }
+        if value.abs() > MAX_SAFE_INTEGER as f64 {
+            return Err(self.0.refuse(FaultKind::NumberOutOfRange));
+        }
+        Ok(Value::Number((value as i64).into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        loop {
+            self.0.path.push(items.len().to_string());
+            let Some(item) = seq.next_element_seed(Node(self.0))? else { break };
+            items.push(item);
+            self.0.path.pop();
+        }
+        self.0.path.pop();
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            self.0.path.push(key.clone());
+            if object.contains_key(&key) {
+                return Err(self.0.refuse(FaultKind::DuplicateKey));
+            }
+            object.insert(key, map.next_value_seed(Node(self.0))?);
+            self.0.path.pop();
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn refused(text: &str) -> (String, FaultKind) {
+        let fault = parse(text.as_bytes()).expect_err("must be refused");
+        (fault.pointer, fault.kind)
+    }
+
+    #[test]
+    fn integers_are_accepted_up_to_two_to_the_53_less_one() {
+        assert_eq!(parse(b"9007199254740991").unwrap(), json!(9007199254740991i64));
+        assert_eq!(parse(b"-9007199254740991").unwrap(), json!(-9007199254740991i64));
+        for text in
+            ["9007199254740992", "-9007199254740992", "18446744073709551615", "1e300", "123456789012345678901234567890"]
+        {
+            assert_eq!(refused(text), (String::new(), FaultKind::NumberOutOfRange), "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_floats_become_the_integers_they_hash_as() {
+        assert_eq!(parse(b"[1.0, -0.0, 2.5, 1e2]").unwrap(), json!([1, 0, 2.5, 100]));
+    }
+
+    #[test]
+    fn a_duplicate_key_is_refused_with_its_pointer() {
+        assert_eq!(refused(r#"{"a": [{}, {"b/c": 1, "b/c": 2}]}"#), ("/a/1/b~1c".into(), FaultKind::DuplicateKey));
+    }
+
+    #[test]
+    fn a_bad_number_is_named_by_its_pointer() {
+        assert_eq!(refused(r#"{"params": {"ids": [1, 9007199254740993]}}"#).0, "/params/ids/1");
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused_and_never_panics() {
+        let deep = "[".repeat(10_000);
+        for text in ["", "{", "nul", "{}{}", "1e400", "\"\\ud800\"", "{\"a\":}", deep.as_str()] {
+            assert!(matches!(refused(text).1, FaultKind::Syntax(_)), "{text:.20}");
+        }
+        assert!(parse(&[0xff, 0xfe]).is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! The Job that is created: what the operator or the request described, and what makes it ours.
+//!
+//! Everything that later steps rely on is set here, in the create, and never added afterwards: a
+//! finalizer, for one, cannot be added to an object that is being deleted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::key::RequestKey;
+use super::rejection::{Code, Rejection};
+use super::request::InlineJob;
+use super::template::{Limits, ResultPlan, ResultSource, escape_expansion};
+use super::waiter::Waiter;
+
+/// On the Job: an answer is owed.
+pub const JOB_FINALIZER: &str = "jobquay.dev/completion";
+/// On the pod: its log or termination message is still needed.
+pub const POD_FINALIZER: &str = "jobquay.dev/result";
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "jobquay");
+/// `true` as long as the finalizer stands; what the watches select by.
+pub const OPEN: &str = "jobquay.dev/open";
+pub const TEMPLATE: &str = "jobquay.dev/template";
+pub const SHARD: &str = "jobquay.dev/shard";
+pub const KEY: &str = "jobquay.dev/key";
+pub const RESULT: &str = "jobquay.dev/result";
+pub const CACHE: &str = "jobquay.dev/cache";
+pub const OUTCOME: &str = "jobquay.dev/outcome";
+/// Followed by 16 hex digits.
+pub const WAITER_PREFIX: &str = "jobquay.dev/w.";
+
+/// A finished Job stands in the way of a handler that was slow between its lookup and its create.
+const MIN_TTL_SECONDS: i32 = 30;
+/// Room for `jq-`, this, `-` and 26 characters in 48, so that pods' names stay below 63.
+const MAX_NAME_PART: usize = 18;
+
+/// How the result of a Job is kept; written on the Job, because no replica remembers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachePlan {
+    pub store: bool,
+    pub ttl_seconds: u64,
+}
+
+/// Everything that a Job is made of.
+#[derive(Debug)]
+pub struct Plan {
+    pub key: RequestKey,
+    /// The key, or for a run alone the key told apart by the request.
+    pub lock: RequestKey,
+    /// The template's name, or `inline`.
+    pub template: String,
+    /// What the Job's name shows of it.
+    pub shown: String,
+    /// The rendered manifest.
+    pub job: Value,
+    pub result: ResultPlan,
+    pub cache: CachePlan,
+    pub limits: Limits,
+    pub labels: Vec<(String, String)>,
+}
+
+/// What an inline Job gets that its request does not say.
+#[derive(Debug, Clone)]
+pub struct InlineDefaults {
+    pub backoff_limit: i32,
+    pub ttl: Duration,
+    pub image_pull_policy: String,
+    pub labels: BTreeMap<String, String>,
+    /// The variable that points into a mounted Secret, and the file there that it names.
+    pub credentials_variable: String,
+    pub credentials_file: String,
+    pub run_as_user: i64,
+}
+
+impl Plan {
+    /// `jq-<shown, at most 18>-<26 characters of the key>`: one name per key, always.
+    pub fn name(&self) -> String {
+        let shown: String = self.shown.chars().take(MAX_NAME_PART).collect();
+        format!("jq-{}-{}", shown.trim_end_matches('-'), self.lock.base32())
+    }
+
+    /// The Job to create for `waiter`. Fails where the rendered manifest is none: a template whose
+    /// placeholder put, say, a text where Kubernetes wants a number.
+    pub fn manifest(&self, waiter: &Waiter) -> Result<Job, Rejection> {
+        let mut job: Job = serde_json::from_value(self.job.clone()).map_err(|error| {
+            Rejection::new(Code::ClusterDenied, format!("the rendered manifest is not a Job: {error}"))
+        })?;
+        let labels = self.own_labels();
+        let metadata = &mut job.metadata;
+        metadata.name = Some(self.name());
+        metadata.finalizers = Some(vec![JOB_FINALIZER.into()]);
+        metadata.labels.get_or_insert_default().extend(self.labels.iter().cloned().chain(labels.clone()));
+        metadata.annotations.get_or_insert_default().extend(self.annotations(waiter));
+
+        let spec = job.spec.get_or_insert_default();
+        let budget = (self.limits.start + self.limits.run).as_secs().max(1);
+        spec.active_deadline_seconds = Some(i64::try_from(budget).unwrap_or(i64::MAX));
+        let ttl = spec.ttl_seconds_after_finished.unwrap_or(MIN_TTL_SECONDS);
+        spec.ttl_seconds_after_finished = Some(ttl.max(MIN_TTL_SECONDS));
+        spec.pod_replacement_policy = Some("Failed".into());
+        let pod = spec.template.metadata.get_or_insert_default();
+        pod.labels.get_or_insert_default().extend(self.labels.iter().cloned().chain(labels));
+        if self.result.source != ResultSource::None {
+            pod.finalizers = Some(vec![POD_FINALIZER.into()]);
+        }
+        if let Some(pod) = &mut spec.template.spec {
+            pod.restart_policy = Some("Never".into());
+        }
+        Ok(job)
+    }
+
+    fn own_labels(&self) -> Vec<(String, String)> {
+        [
+            (MANAGED_BY.0, MANAGED_BY.1.to_owned()),
+            (OPEN, "true".to_owned()),
+            (TEMPLATE, self.template.clone()),
+            (SHARD, self.key.shard().to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+
+    fn annotations(&self, waiter: &Waiter) -> [(String, String); 4] {
+        [
+            (KEY.into(), self.key.to_string()),
+            (RESULT.into(), json!(self.result).to_string()),
+            (CACHE.into(), json!(self.cache).to_string()),
+            (waiter_annotation(waiter), encode_waiter(waiter)),
+        ]
+    }
+}
+
+pub fn waiter_annotation(waiter: &Waiter) -> String {
+    format!("{WAITER_PREFIX}{}", waiter.id())
+}
+
+pub fn encode_waiter(waiter: &Waiter) -> String {
+    serde_json::to_string(waiter).expect("strings, booleans and a time have a JSON form")
+}
+
+/// The manifest of an inline Job: the seed's Job, on pods that the restricted pod security standard admits.
+pub fn inline(job: &InlineJob, defaults: &InlineDefaults) -> Value {
+    let escaped = |texts: &[String]| texts.iter().map(|text| escape_expansion(text)).collect::<Vec<_>>();
+    let mut env: Vec<Value> =
+        job.env.iter().map(|(name, value)| json!({"name": name, "value": escape_expansion(value)})).collect();
+    let (mut mounts, mut volumes) = (Vec::new(), Vec::new());
+    if let Some(secret) = &job.secret {
+        let file = format!("{}/{}", secret.mount.trim_end_matches('/'), defaults.credentials_file);
+        env.retain(|variable| variable["name"] != defaults.credentials_variable.as_str());
+        env.push(json!({"name": defaults.credentials_variable, "value": escape_expansion(&file)}));
+        mounts.push(json!({"name": "secret", "mountPath": secret.mount, "readOnly": true}));
+        volumes.push(json!({"name": "secret", "secret": {"secretName": secret.name, "defaultMode": 0o440}}));
+    }
+    let resources: serde_json::Map<_, _> = [("cpu", &job.cpu), ("memory", &job.memory)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?))))
+        .collect();
+    let mut container = json!({
+        "name": "worker", "image": job.image, "imagePullPolicy": defaults.image_pull_policy,
+        "env": env, "volumeMounts": mounts, "resources": {"requests": resources, "limits": resources},
+        "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+    });
+    for (field, texts) in [("command", &job.command), ("args", &job.args)] {
+        if !texts.is_empty() {
+            container[field] = json!(escaped(texts));
+        }
+    }
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"labels": defaults.labels},
+        "spec": {
+            "backoffLimit": defaults.backoff_limit,
+            "ttlSecondsAfterFinished": defaults.ttl.as_secs(),
+            "template": {
+                "metadata": {"labels": defaults.labels},
+                "spec": {
+                    "automountServiceAccountToken": false, "enableServiceLinks": false,
+                    "securityContext": {
+                        "runAsNonRoot": true, "runAsUser": defaults.run_as_user, "fsGroup": defaults.run_as_user,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [container], "volumes": volumes,
+                },
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+use jiff::Timestamp;
+
+use super::*;
+use crate::domain::key::KeyParts;
+use crate::domain::request::SecretMount;
+
+fn defaults() -> InlineDefaults {
+    InlineDefaults {
+        backoff_limit: 3,
+        ttl: Duration::from_secs(60),
+        image_pull_policy: "Always".into(),
+        labels: BTreeMap::from([("app".into(), "sample".into())]),
+        credentials_variable: "GOOGLE_APPLICATION_CREDENTIALS".into(),
+        credentials_file: "key.json".into(),
+        run_as_user: 10_001,
+    }
+}
+
+fn seed_job() -> InlineJob {
+    InlineJob {
+        name: "nightly-query".into(),
+        image: "registry.local/worker:1".into(),
+        command: Vec::new(),
+        args: vec!["--day".into(), "$(DAY)".into()],
+        env: vec![("K".into(), "v".into())],
+        secret: Some(SecretMount { name: "gcp-key".into(), mount: "/var/secrets/google".into() }),
+        cpu: Some("500m".into()),
+        memory: None,
+    }
+}
+
+fn plan(source: ResultSource) -> Plan {
+    let job = seed_job();
+    let key = RequestKey::of(&KeyParts {
+        tenant: "default",
+        template: "inline",
+        digest: "",
+        input: &job.normalised(),
+        salt: None,
+        request_id: None,
+    });
+    Plan {
+        key,
+        lock: key,
+        template: "inline".into(),
+        shown: job.name.clone(),
+        job: inline(&job, &defaults()),
+        result: ResultPlan { source, max: 1024 },
+        cache: CachePlan { store: true, ttl_seconds: 3600 },
+        limits: Limits { start: Duration::from_secs(300), run: Duration::from_secs(3600) },
+        labels: vec![("team".into(), "media".into()), ("jobquay.dev/open".into(), "false".into())],
+    }
+}
+
+fn waiter() -> Waiter {
+    Waiter {
+        request_id: "r-1".into(),
+        reply_to: Some("replies".into()),
+        correlation_id: Some("c-1".into()),
+        received_at: Timestamp::UNIX_EPOCH,
+        traceparent: None,
+        tracestate: None,
+        created_job: true,
+        overwrites: false,
+    }
+}
+
+#[test]
+fn the_seed_job_is_pinned() {
+    let job = plan(ResultSource::Auto).manifest(&waiter()).unwrap();
+    let actual = serde_json::to_string_pretty(&job).unwrap() + "\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/inline-job.json");
+    if std::env::var_os("JOBQUAY_PIN").is_some() {
+        std::fs::write(path, &actual).unwrap();
+    }
+    assert_eq!(actual, std::fs::read_to_string(path).unwrap(), "run with JOBQUAY_PIN=1 to accept");
+}
+
+#[test]
+fn names_are_one_per_key_and_fit() {
+    let plan = plan(ResultSource::Auto);
+    assert_eq!(plan.name(), format!("jq-nightly-query-{}", plan.key.base32()));
+    let long = Plan { shown: "a-very-long-name-x-and-more".into(), ..plan };
+    assert!(long.name().starts_with("jq-a-very-long-name-x-"), "{}", long.name());
+    assert!(long.name().len() <= 48);
+}
+
+#[test]
+fn own_labels_win_and_the_pod_is_held_only_where_it_is_the_source() {
+    let job = plan(ResultSource::Stdout).manifest(&waiter()).unwrap();
+    assert_eq!(job.metadata.labels.as_ref().unwrap()[OPEN], "true");
+    assert_eq!(job.metadata.labels.as_ref().unwrap()["team"], "media");
+    let held = |job: &Job| job.spec.as_ref().unwrap().template.metadata.as_ref().unwrap().finalizers.clone();
+    assert_eq!(held(&job), Some(vec![POD_FINALIZER.to_owned()]));
+    assert_eq!(held(&plan(ResultSource::None).manifest(&waiter()).unwrap()), None);
+}
+
+#[test]
+fn what_the_request_wrote_reaches_the_container_unexpanded() {
+    let job = inline(&seed_job(), &defaults());
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"], json!(["--day", "$$(DAY)"]));
+    assert_eq!(
+        container["env"][1],
+        json!({"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": "/var/secrets/google/key.json"})
+    );
+}
+
+#[test]
+fn a_manifest_of_the_wrong_type_is_a_rejection_and_no_panic() {
+    let wrong = Plan { job: json!({"spec": {"backoffLimit": "three"}}), ..plan(ResultSource::Auto) };
+    assert_eq!(wrong.manifest(&waiter()).unwrap_err().code, Code::ClusterDenied);
+}

@@ -1,0 +1,300 @@
+//! A request as the producer sent it: the message is parsed here, whole, by a total function.
+//!
+//! What it must not do: look at templates, policy or the cache. It says only what was asked.
+
+mod inline;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+pub use inline::{InlineJob, SecretMount};
+
+use super::fields::Fields;
+use super::json::{self, FaultKind};
+use super::rejection::{Code, Rejection};
+use super::waiter::Waiter;
+
+/// Longer ids would not fit into an event id, which is an AMQP short string (255 bytes).
+const MAX_REQUEST_ID: usize = 200;
+/// The limit that W3C trace context asks implementations to propagate at least.
+const MAX_TRACESTATE: usize = 512;
+
+/// A message as it came off the queue, in no protocol's types.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    pub body: Vec<u8>,
+    pub content_type: Option<String>,
+    pub content_encoding: Option<String>,
+    pub message_id: Option<String>,
+    pub reply_to: Option<String>,
+    pub correlation_id: Option<String>,
+    /// The producer's name, checked by the broker.
+    pub user_id: Option<String>,
+    pub traceparent: Option<String>,
+    pub tracestate: Option<String>,
+    pub redelivered: bool,
+    pub received_at: Timestamp,
+    /// The request id when the producer gave none.
+    pub minted_id: String,
+}
+
+/// One thing asked for, and by whom.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    pub waiter: Waiter,
+    pub producer: Option<String>,
+    pub redelivered: bool,
+    pub work: Work,
+    pub cache: CacheControl,
+    pub on_duplicate: OnDuplicate,
+    pub deadline: Option<Timestamp>,
+    pub labels: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    Template { name: String, params: Map<String, Value> },
+    Inline(InlineJob),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CacheControl {
+    pub mode: CacheMode,
+    /// How long the result may be kept; the template's ttl if that is shorter.
+    pub ttl: Option<Duration>,
+    /// A cached result older than this is a miss.
+    pub max_age: Option<Duration>,
+    pub no_store: bool,
+    /// Keeps requests apart that would otherwise share a key.
+    pub salt: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    #[default]
+    Use,
+    Refresh,
+    Bypass,
+    Only,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDuplicate {
+    #[default]
+    Join,
+    Reject,
+}
+
+/// A message that is no request, and who is to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unparsed {
+    pub waiter: Waiter,
+    pub rejection: Rejection,
+}
+
+impl Request {
+    /// Parses a message. A body above `max_body` bytes is refused unread.
+    pub fn parse(arrival: Arrival, max_body: usize) -> Result<Self, Box<Unparsed>> {
+        let mut waiter = waiter_of(&arrival);
+        match parse_body(&arrival, max_body, &mut waiter) {
+            Ok(body) => Ok(Self {
+                waiter,
+                producer: arrival.user_id,
+                redelivered: arrival.redelivered,
+                work: body.work,
+                cache: body.cache,
+                on_duplicate: body.on_duplicate,
+                deadline: body.deadline,
+                labels: body.labels,
+            }),
+            Err(rejection) => Err(Box::new(Unparsed { waiter, rejection })),
+        }
+    }
+}
+
+fn waiter_of(arrival: &Arrival) -> Waiter {
+    let tracestate = arrival.tracestate.clone().filter(|state| state.len() <= MAX_TRACESTATE);
+    Waiter {
+        request_id: arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone()),
+        reply_to: arrival.reply_to.clone(),
+        correlation_id: arrival.correlation_id.clone(),
+        received_at: arrival.received_at,
+        traceparent: arrival.traceparent.clone().filter(|parent| is_traceparent(parent)),
+        tracestate,
+        created_job: false,
+        overwrites: false,
+    }
+}
+
+struct Body {
+    work: Work,
+    cache: CacheControl,
+    on_duplicate: OnDuplicate,
+    deadline: Option<Timestamp>,
+    labels: Vec<(String, String)>,
+}
+
+fn parse_body(arrival: &Arrival, max_body: usize, waiter: &mut Waiter) -> Result<Body, Rejection> {
+    if waiter.request_id.len() > MAX_REQUEST_ID {
+        // A name of the same length for every retry of the message, so that its answers still agree.
+        waiter.request_id = format!("oversized-{}", waiter.id());
+        return Err(Rejection::new(Code::Malformed, format!("the message_id is longer than {MAX_REQUEST_ID} bytes")));
+    }
+    if arrival.body.len() > max_body {
+        return Err(Rejection::new(
+            Code::TooLarge,
+            format!("the body has {} bytes; at most {max_body} are allowed (`intake.max_body`)", arrival.body.len()),
+        ));
+    }
+    if let Some(encoding) =
+        arrival.content_encoding.as_deref().filter(|encoding| !["", "identity", "utf-8"].contains(encoding))
+    {
+        return Err(Rejection::new(
+            Code::Malformed,
+            format!("the content_encoding `{encoding}` is not supported; send plain JSON"),
+        ));
+    }
+    let content_type = arrival.content_type.as_deref().unwrap_or("application/json");
+    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "" | "application/json" => parse_request(read_json(&arrival.body)?, ""),
+        "application/cloudevents+json" => parse_cloud_event(arrival, waiter),
+        _ => Err(Rejection::new(
+            Code::Malformed,
+            format!("the content_type `{content_type}` is not application/json or application/cloudevents+json"),
+        )),
+    }
+}
+
+fn read_json(body: &[u8]) -> Result<Value, Rejection> {
+    json::parse(body).map_err(|fault| {
+        let code = match fault.kind {
+            FaultKind::NumberOutOfRange => Code::NumberOutOfRange,
+            FaultKind::Syntax(_) | FaultKind::DuplicateKey => Code::Malformed,
+        };
+        Rejection::at(code, &fault.pointer, fault.to_string())
+    })
+}
+
+/// A CloudEvent in structured mode: `data` is the request, `source` and `id` identify it.
+fn parse_cloud_event(arrival: &Arrival, waiter: &mut Waiter) -> Result<Body, Rejection> {
+    let mut event = Fields::of(read_json(&arrival.body)?, "")?;
+    if event.required_string("specversion")? != "1.0" {
+        return Err(Rejection::at(Code::Malformed, "/specversion", "only CloudEvents 1.0 is known"));
+    }
+    let identity = format!("{}/{}", event.required_string("source")?, event.required_string("id")?);
+    if arrival.message_id.is_none() {
+        if identity.len() > MAX_REQUEST_ID {
+            return Err(Rejection::at(
+                Code::Malformed,
+                "/id",
+                format!("source and id together are longer than {MAX_REQUEST_ID} bytes"),
+            ));
+        }
+        waiter.request_id = identity;
+    }
+    let data = event
+        .take("data")
+        .ok_or_else(|| Rejection::at(Code::Malformed, "/data", "`data` is missing: it holds the request"))?;
+    parse_request(data, "/data")
+}
+
+fn parse_request(value: Value, pointer: &str) -> Result<Body, Rejection> {
+    let mut fields = Fields::of(value, pointer)?;
+    let work = parse_work(&mut fields, pointer)?;
+    let cache = match fields.take("cache") {
+        Some(cache) => parse_cache(cache, &fields.pointer_to("cache"))?,
+        None => CacheControl::default(),
+    };
+    let on_duplicate = fields
+        .word("on_duplicate", &[("join", OnDuplicate::Join), ("reject", OnDuplicate::Reject)])?
+        .unwrap_or_default();
+    let deadline = fields.timestamp("deadline")?;
+    fields.word("events", &[("terminal", ())])?;
+    let labels = fields.string_map("labels")?;
+    for (name, value) in &labels {
+        let pointer = json::child(&fields.pointer_to("labels"), name);
+        check_label(name, value).map_err(|why| Rejection::at(Code::Malformed, &pointer, why))?;
+    }
+    fields.finish()?;
+    Ok(Body { work, cache, on_duplicate, deadline, labels })
+}
+
+fn parse_work(fields: &mut Fields, pointer: &str) -> Result<Work, Rejection> {
+    let template = fields.string("template")?;
+    let params = fields.take("params");
+    let job = fields.take("job");
+    match (template, job) {
+        (Some(name), None) => {
+            let params = match params {
+                None => Map::new(),
+                Some(Value::Object(params)) => params,
+                Some(_) => {
+                    return Err(Rejection::at(Code::Malformed, &fields.pointer_to("params"), "must be an object"));
+                }
+            };
+            Ok(Work::Template { name, params })
+        }
+        (None, Some(_)) if params.is_some() => Err(Rejection::at(
+            Code::Malformed,
+            &fields.pointer_to("params"),
+            "`params` belong to a `template`, not to a `job`",
+        )),
+        (None, Some(job)) => Ok(Work::Inline(inline::parse(job, &fields.pointer_to("job"))?)),
+        _ => Err(Rejection::at(Code::Malformed, pointer, "exactly one of `template` and `job` must be given")),
+    }
+}
+
+fn parse_cache(value: Value, pointer: &str) -> Result<CacheControl, Rejection> {
+    let mut fields = Fields::of(value, pointer)?;
+    let modes = [
+        ("use", CacheMode::Use),
+        ("refresh", CacheMode::Refresh),
+        ("bypass", CacheMode::Bypass),
+        ("only", CacheMode::Only),
+    ];
+    let cache = CacheControl {
+        mode: fields.word("mode", &modes)?.unwrap_or_default(),
+        ttl: fields.duration("ttl")?,
+        max_age: fields.duration("max_age")?,
+        no_store: fields.bool("no_store")?.unwrap_or_default(),
+        salt: fields.string("salt")?,
+    };
+    fields.finish()?;
+    Ok(cache)
+}
+
+/// Kubernetes' rules for a label, less the prefixes that are the system's and ours.
+fn check_label(name: &str, value: &str) -> Result<(), String> {
+    let word = |text: &str, limit: usize| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        text.len() <= limit
+            && text.chars().all(inner)
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    let (prefix, short) = name.rsplit_once('/').unwrap_or(("", name));
+    if !word(short, 63) || !(prefix.is_empty() || word(prefix, 253)) {
+        return Err(format!("`{name}` is not a Kubernetes label name"));
+    }
+    if ["jobquay.dev", "kubernetes.io", "k8s.io"]
+        .iter()
+        .any(|own| prefix == *own || prefix.ends_with(&format!(".{own}")))
+    {
+        return Err(format!("labels under `{prefix}/` are not a request's to set"));
+    }
+    if !value.is_empty() && !word(value, 63) {
+        return Err(format!("`{value}` is not a Kubernetes label value"));
+    }
+    Ok(())
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`; anything else is dropped, as W3C trace context asks.
+fn is_traceparent(text: &str) -> bool {
+    let lengths: Vec<_> = text.split('-').map(str::len).collect();
+    lengths == [2, 32, 16, 2] && text.bytes().all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+#[cfg(test)]
+mod tests;

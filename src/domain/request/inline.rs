@@ -1,0 +1,108 @@
+//! The inline form of a request: one container, described by a handful of fields and nothing else,
+//! so that no field of a pod can be reached that is not listed here.
+
+use serde_json::{Value, json};
+
+use crate::domain::fields::Fields;
+use crate::domain::json::child;
+use crate::domain::rejection::{Code, Rejection};
+
+/// A Job described in the request itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InlineJob {
+    pub name: String,
+    pub image: String,
+    pub command: Vec<String>,
+    pub args: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub secret: Option<SecretMount>,
+    pub cpu: Option<String>,
+    pub memory: Option<String>,
+}
+
+/// A Secret that becomes a read-only volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretMount {
+    pub name: String,
+    pub mount: String,
+}
+
+impl InlineJob {
+    /// The one form that all equal inline jobs share; it is what the key is made of.
+    pub fn normalised(&self) -> Value {
+        let env: serde_json::Map<_, _> = self.env.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let secret = self.secret.as_ref().map(|secret| json!({"name": secret.name, "mount": secret.mount}));
+        json!({
+            "name": self.name, "image": self.image, "command": self.command, "args": self.args,
+            "env": env, "secret": secret, "resources": {"cpu": self.cpu, "memory": self.memory},
+        })
+    }
+}
+
+pub(super) fn parse(value: Value, pointer: &str) -> Result<InlineJob, Rejection> {
+    let mut fields = Fields::of(value, pointer)?;
+    let name = fields.required_string("name")?;
+    require(is_dns_label(&name), &fields, "name", &name, "lower-case letters, digits and `-`, at most 63")?;
+    let image = fields.required_string("image")?;
+    let plain = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    require(plain(&image), &fields, "image", &image, "an image reference without spaces")?;
+    let mut job = InlineJob {
+        name,
+        image,
+        command: fields.strings("command")?,
+        args: fields.strings("args")?,
+        env: fields.string_map("env")?,
+        secret: None,
+        cpu: None,
+        memory: None,
+    };
+    job.env.sort();
+    for (name, _) in &job.env {
+        let valid = !name.is_empty() && !name.contains(|c: char| c == '=' || c.is_control());
+        require(valid, &fields, "env", name, "names of environment variables")?;
+    }
+    for (field, texts) in [("command", &job.command), ("args", &job.args)] {
+        require(!texts.iter().any(|text| text.contains('\0')), &fields, field, "", "texts without NUL")?;
+    }
+    if let Some(secret) = fields.take("secret") {
+        job.secret = Some(parse_secret(secret, &fields.pointer_to("secret"))?);
+    }
+    if let Some(resources) = fields.take("resources") {
+        let mut resources = Fields::of(resources, &fields.pointer_to("resources"))?;
+        job.cpu = resources.string("cpu")?;
+        job.memory = resources.string("memory")?;
+        resources.finish()?;
+    }
+    fields.finish()?;
+    Ok(job)
+}
+
+fn parse_secret(value: Value, pointer: &str) -> Result<SecretMount, Rejection> {
+    let mut fields = Fields::of(value, pointer)?;
+    let secret = SecretMount { name: fields.required_string("name")?, mount: fields.required_string("mount")? };
+    let name_fits = !secret.name.is_empty() && secret.name.len() <= 253 && secret.name.split('.').all(is_dns_label);
+    require(name_fits, &fields, "name", &secret.name, "the name of a Secret")?;
+    let mount = &secret.mount;
+    // Mounting over the root or climbing out of it would hide or reach what is not the Secret's.
+    let absolute = mount.len() > 1
+        && mount.starts_with('/')
+        && !mount.contains([':', '\0'])
+        && !mount.split('/').any(|part| part == "..");
+    require(absolute, &fields, "mount", mount, "an absolute directory other than `/`, without `..` or `:`")?;
+    fields.finish()?;
+    Ok(secret)
+}
+
+fn require(holds: bool, fields: &Fields, field: &str, value: &str, expected: &str) -> Result<(), Rejection> {
+    if holds {
+        return Ok(());
+    }
+    let pointer = if field == "env" { child(&fields.pointer_to(field), value) } else { fields.pointer_to(field) };
+    Err(Rejection::at(Code::Malformed, &pointer, format!("`{value}` is not accepted; allowed are {expected}")))
+}
+
+/// RFC 1123 label, as Kubernetes checks it.
+fn is_dns_label(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.is_empty() && text.len() <= 63 && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}

@@ -1,0 +1,293 @@
+//! A template: an operator-owned Job with placeholders, and the rules for what may fill them.
+//!
+//! It is loaded whole or not at all. What it must not do: read files (the edge does) or decide who
+//! may use it (that is [`super::policy`]).
+
+mod defaults;
+mod substitution;
+
+use std::time::Duration;
+
+use jsonschema::Validator;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::fields::parse_duration;
+use super::json::child;
+use super::rejection::{Code, Rejection};
+pub use substitution::Scope;
+pub(super) use substitution::escape_expansion;
+
+/// Longer names would leave no room for the key in a Job's name.
+const MAX_NAME: usize = 63;
+
+/// A loaded template.
+#[derive(Debug)]
+pub struct Template {
+    pub name: String,
+    /// SHA-256 over parameters, result and Job: what decides a result, and so belongs into the key.
+    pub digest: String,
+    pub cache: TemplateCache,
+    pub result: ResultPlan,
+    pub limits: Limits,
+    parameters: Value,
+    validator: Validator,
+    job: Value,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateCache {
+    /// `cache: never`: results are not shared between requests.
+    pub never: bool,
+    pub ttl: Option<Duration>,
+    /// Pointers into the parameters that do not decide the result.
+    pub ignore: Vec<String>,
+}
+
+/// Where a Job's result is read, and how large it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct ResultPlan {
+    pub source: ResultSource,
+    /// In bytes; more is `result.too_large`.
+    pub max: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResultSource {
+    /// The termination message if the container wrote one, else its standard output.
+    Auto,
+    TerminationMessage,
+    Stdout,
+    None,
+}
+
+/// Budgets of a Job; together they are its `activeDeadlineSeconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub start: Duration,
+    pub run: Duration,
+}
+
+/// What a template does not say itself.
+#[derive(Debug, Clone, Copy)]
+pub struct TemplateDefaults {
+    pub result_max: u64,
+    pub limits: Limits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    name: String,
+    #[serde(default = "no_parameters")]
+    parameters: Value,
+    cache: Option<Value>,
+    #[serde(default)]
+    result: ResultDocument,
+    #[serde(default)]
+    limits: LimitsDocument,
+    job: Value,
+}
+
+fn no_parameters() -> Value {
+    json!({"type": "object", "additionalProperties": false})
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct CacheRules {
+    ttl: Option<String>,
+    #[serde(default)]
+    ignore: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ResultDocument {
+    source: Option<ResultSource>,
+    max: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct LimitsDocument {
+    start: Option<String>,
+    run: Option<String>,
+}
+
+impl Template {
+    /// Loads one YAML document. The error is a sentence for the operator that names the field.
+    pub fn load(yaml: &str, defaults: &TemplateDefaults) -> Result<Self, String> {
+        let document: Document = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        if !is_name(&document.name) {
+            return Err(format!(
+                "name: `{}` must be lower-case letters, digits and `-`, at most {MAX_NAME}",
+                document.name
+            ));
+        }
+        if document.parameters.get("type") != Some(&json!("object")) {
+            return Err("parameters: must be a JSON Schema of `type: object`".into());
+        }
+        let validator = jsonschema::draft202012::new(&document.parameters)
+            .map_err(|error| format!("parameters: not a JSON Schema 2020-12: {error}"))?;
+        check_job(&document.job)?;
+        substitution::check(&document.job, &document.parameters)?;
+        let result = load_result(&document.result, defaults)?;
+        let limit = |name: &str, text: &Option<String>, default: Duration| match text {
+            Some(text) => parse_duration(text).map_err(|why| format!("limits.{name}: {why}")),
+            None => Ok(default),
+        };
+        Ok(Self {
+            digest: digest(&document, result),
+            cache: load_cache(document.cache)?,
+            limits: Limits {
+                start: limit("start", &document.limits.start, defaults.limits.start)?,
+                run: limit("run", &document.limits.run, defaults.limits.run)?,
+            },
+            name: document.name,
+            parameters: document.parameters,
+            validator,
+            result,
+            job: document.job,
+        })
+    }
+
+    /// Fills in the defaults and checks the parameters against the schema.
+    pub fn accept(&self, params: Map<String, Value>) -> Result<Value, Rejection> {
+        let mut params = Value::Object(params);
+        defaults::apply(&self.parameters, &mut params);
+        if let Some(error) = self.validator.iter_errors(&params).next() {
+            // An unexpected or missing parameter is named in the message, its object in the pointer.
+            let pointer = format!("/params{}", error.instance_path().as_str());
+            return Err(Rejection::at(Code::ParamsInvalid, &pointer, error.to_string()));
+        }
+        Ok(params)
+    }
+
+    /// The parameters that decide the result: all but the ignored ones.
+    pub fn deciding(&self, params: &Value) -> Value {
+        let mut deciding = params.clone();
+        for pointer in &self.cache.ignore {
+            remove(&mut deciding, pointer);
+        }
+        deciding
+    }
+
+    /// The Job with every placeholder filled, as a tree: no value can change its structure.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<Value, Rejection> {
+        substitution::render(&self.job, scope)
+    }
+
+    /// Parameters that fit the schema, for a trial run of the manifest; `None` where none can be guessed.
+    pub fn sample(&self) -> Option<Value> {
+        let sample = defaults::sample(&self.parameters)?;
+        self.validator.is_valid(&sample).then_some(sample)
+    }
+}
+
+fn load_cache(document: Option<Value>) -> Result<TemplateCache, String> {
+    let rules: CacheRules = match document {
+        None => CacheRules::default(),
+        Some(Value::String(word)) if word == "never" => {
+            return Ok(TemplateCache { never: true, ttl: None, ignore: Vec::new() });
+        }
+        Some(rules) => {
+            serde_json::from_value(rules).map_err(|error| format!("cache: neither `never` nor rules: {error}"))?
+        }
+    };
+    if let Some(pointer) = rules.ignore.iter().find(|pointer| !pointer.starts_with('/')) {
+        return Err(format!("cache.ignore: `{pointer}` is not a JSON pointer into the parameters, such as /trace"));
+    }
+    let ttl = rules.ttl.as_deref().map(parse_duration).transpose().map_err(|why| format!("cache.ttl: {why}"))?;
+    Ok(TemplateCache { never: false, ttl, ignore: rules.ignore })
+}
+
+fn load_result(document: &ResultDocument, defaults: &TemplateDefaults) -> Result<ResultPlan, String> {
+    let max = document.max.as_deref().map(parse_bytes).transpose().map_err(|why| format!("result.max: {why}"))?;
+    Ok(ResultPlan { source: document.source.unwrap_or(ResultSource::Auto), max: max.unwrap_or(defaults.result_max) })
+}
+
+/// What jobquay sets itself must not stand in a template: it would be overwritten unseen.
+fn check_job(job: &Value) -> Result<(), String> {
+    for (pointer, expected) in [("/apiVersion", "batch/v1"), ("/kind", "Job")] {
+        if job.pointer(pointer).and_then(Value::as_str) != Some(expected) {
+            return Err(format!("job{}: must be `{expected}`", pointer.replace('/', ".")));
+        }
+    }
+    for pointer in [
+        "/metadata/name",
+        "/metadata/generateName",
+        "/metadata/namespace",
+        "/metadata/finalizers",
+        "/metadata/ownerReferences",
+        "/spec/activeDeadlineSeconds",
+        "/spec/podReplacementPolicy",
+        "/spec/suspend",
+        "/spec/template/metadata/finalizers",
+        "/status",
+    ] {
+        if job.pointer(pointer).is_some() {
+            return Err(format!("job{}: is set by jobquay and cannot stand in a template", pointer.replace('/', ".")));
+        }
+    }
+    if job.pointer("/spec/template/spec/restartPolicy").is_some_and(|policy| policy != "Never") {
+        return Err("job.spec.template.spec.restartPolicy: only `Never` keeps a failed pod's log".into());
+    }
+    for pointer in ["/spec/completions", "/spec/parallelism"] {
+        if job.pointer(pointer).is_some_and(|count| count != 1) {
+            return Err(format!("job{}: must be 1, one pod gives one result", pointer.replace('/', ".")));
+        }
+    }
+    match job.pointer("/spec/template/spec/containers").and_then(Value::as_array) {
+        Some(containers) if !containers.is_empty() => Ok(()),
+        _ => Err("job.spec.template.spec.containers: needs a container; the first one gives the result".into()),
+    }
+}
+
+fn digest(document: &Document, result: ResultPlan) -> String {
+    let deciding = json!({"parameters": document.parameters, "result": result, "job": document.job});
+    let canonical = serde_json_canonicalizer::to_vec(&deciding).expect("a JSON value has a canonical form");
+    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_name(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty()
+        && name.len() <= MAX_NAME
+        && name.chars().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+fn remove(value: &mut Value, pointer: &str) {
+    let Some((parent, last)) = pointer.rsplit_once('/') else { return };
+    let token = last.replace("~1", "/").replace("~0", "~");
+    if let Some(Value::Object(object)) = value.pointer_mut(parent) {
+        object.remove(&token);
+    }
+}
+
+/// Parses `4096`, `64KiB`, `1MiB` into bytes.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a size such as 4096, 64KiB or 1MiB");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
+    let factor = match text[digits.len()..].trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
+}
+
+/// The pointers of an object's members; used where a schema and a value are walked side by side.
+fn members<'a>(schema: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value, String)> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.into_iter().flatten().map(move |(name, member)| (name, member, child(pointer, name)))
+}
+
+#[cfg(test)]
+mod tests;
