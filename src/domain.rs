@@ -3,9 +3,10 @@
 //! Nothing here does I/O or waits, and nothing here knows the clients of RabbitMQ, Redis or
 //! Kubernetes (a test reads the imports). Kubernetes' own types are plain data and are used as they are.
 //!
-//! Read in this order: [`request`], [`template`] and [`policy`], [`key`], [`manifest`], [`job`],
-//! [`outcome`], [`event`].
+//! Read in this order: [`request`], [`template`] and [`policy`], [`catalog`], [`key`], [`manifest`],
+//! [`job`], [`outcome`], [`event`].
 
+pub mod catalog;
 pub mod event;
 pub mod fields;
 pub mod job;

@@ -1,1 +1,45 @@
+//! jobquay turns messages on RabbitMQ into Kubernetes Jobs, never computes the same thing twice, and
+//! never loses a reply.
+//!
+//! # The flow
+//!
+//! ```text
+//! jobquay.requests ─▶ intake: parse ▸ authorise ▸ render ▸ key ▸ Redis GET
+//!                       ├ rejected, expired, hit ─▶ event ▸ confirm ▸ ack
+//!                       └ miss ─▶ create the Job, or join the one that runs ▸ ack
+//! Kubernetes ────────▶ completion: watch ▸ capture ▸ Redis SET ▸ event to every waiter ▸ confirm ▸ release
+//! ```
+//!
+//! The Job is the durable record: it carries everyone who waits on it, and a finalizer that means "an
+//! answer is owed". A process that dies at any point leaves either an unacknowledged delivery or a Job
+//! with that finalizer, and whoever comes next goes on from there. Redis is only a cache.
+//!
+//! # What always holds
+//!
+//! - A delivery is acknowledged only after its event was confirmed and not returned, or after a Job
+//!   exists that its waiter stands on.
+//! - Creating the Job is the lock: one name per key.
+//! - A Job is released only after its events were confirmed, and only at the resource version at which
+//!   its waiters were read.
+//! - A hit returns only bytes that a successful Job of exactly that key wrote.
+//!
+//! # Reading order
+//!
+//! [`intake`] and [`completion`] are the two ways; [`domain`] holds the rules they ask, without any
+//! I/O; [`queue`], [`cache`] and [`cluster`] are the edges; [`run`] joins them. [`cli`] is the outside.
+
+pub mod backoff;
+pub mod cache;
+pub mod cli;
+pub mod cluster;
+pub mod completion;
+pub mod config;
 pub mod domain;
+pub mod files;
+pub mod http;
+pub mod intake;
+pub mod queue;
+pub mod reply;
+pub mod run;
+pub mod shutdown;
+pub mod telemetry;

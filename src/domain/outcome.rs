@@ -54,6 +54,15 @@ pub struct PodReport {
 }
 
 impl Payload {
+    /// Of a Job whose template says that it has no result.
+    pub fn none() -> Self {
+        Self { content_type: String::new(), sha256: digest(&[]), bytes: Vec::new() }
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.content_type.is_empty()
+    }
+
     pub fn new(bytes: Vec<u8>) -> Self {
         let content_type = match std::str::from_utf8(&bytes) {
             Ok(text) if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() => "application/json",

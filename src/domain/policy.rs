@@ -176,7 +176,7 @@ policies:
             received_at: jiff::Timestamp::UNIX_EPOCH,
             minted_id: "m".into(),
         };
-        Request::parse(arrival, 4096).unwrap()
+        Request::parse(&arrival, 4096).unwrap()
     }
 
     #[test]

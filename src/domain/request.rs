@@ -94,14 +94,20 @@ pub struct Unparsed {
     pub rejection: Rejection,
 }
 
+impl OnDuplicate {
+    pub fn may_join(self) -> bool {
+        self == Self::Join
+    }
+}
+
 impl Request {
     /// Parses a message. A body above `max_body` bytes is refused unread.
-    pub fn parse(arrival: Arrival, max_body: usize) -> Result<Self, Box<Unparsed>> {
-        let mut waiter = waiter_of(&arrival);
-        match parse_body(&arrival, max_body, &mut waiter) {
+    pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Self, Box<Unparsed>> {
+        let mut waiter = waiter_of(arrival);
+        match parse_body(arrival, max_body, &mut waiter) {
             Ok(body) => Ok(Self {
                 waiter,
-                producer: arrival.user_id,
+                producer: arrival.user_id.clone(),
                 redelivered: arrival.redelivered,
                 work: body.work,
                 cache: body.cache,
@@ -136,13 +142,13 @@ struct Body {
     labels: Vec<(String, String)>,
 }
 
-fn parse_body(arrival: &Arrival, max_body: usize, waiter: &mut Waiter) -> Result<Body, Rejection> {
+fn parse_body(arrival: &Arrival, max_body: u64, waiter: &mut Waiter) -> Result<Body, Rejection> {
     if waiter.request_id.len() > MAX_REQUEST_ID {
         // A name of the same length for every retry of the message, so that its answers still agree.
         waiter.request_id = format!("oversized-{}", waiter.id());
         return Err(Rejection::new(Code::Malformed, format!("the message_id is longer than {MAX_REQUEST_ID} bytes")));
     }
-    if arrival.body.len() > max_body {
+    if arrival.body.len() as u64 > max_body {
         return Err(Rejection::new(
             Code::TooLarge,
             format!("the body has {} bytes; at most {max_body} are allowed (`intake.max_body`)", arrival.body.len()),

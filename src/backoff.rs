@@ -1,0 +1,71 @@
+//! Waiting between tries: exponential, capped, jittered.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+/// The delays of one series of tries.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    cap: Duration,
+    tries: u32,
+}
+
+impl Backoff {
+    /// Starts at `first`, doubles up to `cap`.
+    pub fn new(first: Duration, cap: Duration) -> Self {
+        Self { first, cap, tries: 0 }
+    }
+
+    /// For connections: a broker that restarts is met within a second, one that is down is asked every 10 s.
+    pub fn for_sessions() -> Self {
+        Self::new(Duration::from_millis(200), Duration::from_secs(10))
+    }
+
+    /// For calls to the API server: 100 ms to 5 s, so that an outage of minutes costs tens of calls.
+    pub fn for_calls() -> Self {
+        Self::new(Duration::from_millis(100), Duration::from_secs(5))
+    }
+
+    /// The next delay: between half of the current step and all of it, so that clients that failed
+    /// together do not come back together.
+    pub fn next_delay(&mut self) -> Duration {
+        let step = self.first.saturating_mul(1 << self.tries.min(16)).min(self.cap);
+        self.tries = self.tries.saturating_add(1);
+        step / 2 + step.mul_f64(random_fraction()) / 2
+    }
+
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.next_delay()).await;
+    }
+
+    pub fn reset(&mut self) {
+        self.tries = 0;
+    }
+
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+}
+
+/// In `0..1`. Each `RandomState` is seeded anew, which is random enough for jitter.
+fn random_fraction() -> f64 {
+    let bits = RandomState::new().build_hasher().finish() >> 11;
+    bits as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_cap_with_half_of_each_as_jitter() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        for step in [100, 200, 400, 800, 1000, 1000] {
+            let delay = backoff.next_delay().as_millis();
+            assert!((step / 2..=step).contains(&delay), "{delay} of {step}");
+        }
+        backoff.reset();
+        assert!(backoff.next_delay() <= Duration::from_millis(100));
+    }
+}

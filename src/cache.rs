@@ -1,0 +1,22 @@
+//! The edge to Redis: results by key, and who was answered.
+//!
+//! It is only a cache. Whatever goes wrong here, slow, down, full or lying, is a miss and a metric.
+
+mod breaker;
+mod envelope;
+mod store;
+
+pub use envelope::{Entry, Invalid, decode, encode};
+pub use store::{Kept, Lookup, Store};
+
+use crate::domain::key::RequestKey;
+
+/// The key in Redis under which a result is kept.
+pub fn result_key(key: &RequestKey) -> String {
+    format!("jobquay:result:{}", key.hex())
+}
+
+/// The key in Redis that remembers that a waiter was answered.
+fn answered_key(waiter_id: &str) -> String {
+    format!("jobquay:answered:{waiter_id}")
+}

@@ -1,0 +1,75 @@
+//! A circuit breaker: a cache that does not answer is not waited for again and again.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Failures in a row that open it.
+const FAILURES: u32 = 5;
+/// How long it stays open before one call may try again.
+const OPEN_FOR: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    started: Instant,
+    failures: AtomicU32,
+    /// Milliseconds after `started`; 0 is closed.
+    open_until: AtomicU64,
+}
+
+impl Breaker {
+    pub(super) fn new() -> Self {
+        Self { started: Instant::now(), failures: AtomicU32::new(0), open_until: AtomicU64::new(0) }
+    }
+
+    /// Whether a call may be made at `now`. While open, one caller per period is let through.
+    pub(super) fn admits(&self, now: Instant) -> bool {
+        let open_until = self.open_until.load(Ordering::Relaxed);
+        if open_until == 0 {
+            return true;
+        }
+        let now = self.millis(now);
+        // The exchange fails for all but one of those who come at the same time.
+        now >= open_until
+            && self
+                .open_until
+                .compare_exchange(open_until, now + OPEN_FOR.as_millis() as u64, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    pub(super) fn succeeded(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.open_until.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, now: Instant) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
+            self.open_until.store(self.millis(now) + OPEN_FOR.as_millis() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        // 1 more, so that it is never the 0 that means closed.
+        now.saturating_duration_since(self.started).as_millis() as u64 + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_failures_in_a_row_open_it_and_one_success_closes_it() {
+        let (breaker, now) = (Breaker::new(), Instant::now());
+        for _ in 0..4 {
+            breaker.failed(now);
+        }
+        assert!(breaker.admits(now));
+        breaker.failed(now);
+        assert!(!breaker.admits(now));
+        let later = now + OPEN_FOR + Duration::from_millis(5);
+        assert!(breaker.admits(later), "one may try");
+        assert!(!breaker.admits(later), "and only one");
+        breaker.succeeded();
+        assert!(breaker.admits(later));
+    }
+}

@@ -1,0 +1,126 @@
+//! The command line. Data goes to standard output, everything else to standard error.
+
+mod check;
+mod config;
+mod output;
+mod submit;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Layered};
+use crate::{run, telemetry};
+
+/// Exit codes, the same for every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Ok = 0,
+    /// The job failed or was rejected, or a check found something.
+    Failed = 1,
+    /// Also what the parser of the command line exits with.
+    Usage = 2,
+    Unreachable = 3,
+    TimedOut = 124,
+}
+
+#[derive(Parser)]
+#[command(version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct CommandLine {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  jobquay serve                                     run a dispatcher with ./jobquay.toml
+  jobquay check                                     what is missing, and how to mend it
+  jobquay submit request.json --wait                send a request and print its result
+  jobquay submit --template hello --param name=Ada --wait -o event
+  jobquay config                                    every setting, its value and where it came from
+
+Settings come from a file, the environment and flags, the later ones win:
+  jobquay.toml                  [amqp]
+                                url = \"amqp://…\"
+  environment                   JOBQUAY__AMQP__URL=amqp://…
+  flag                          --set amqp.url=amqp://…
+
+Exit codes: 0 done · 1 failed or rejected · 2 usage · 3 cannot reach · 124 timed out";
+
+#[derive(Args)]
+struct Settings {
+    /// Configuration file; without it ./jobquay.toml or /etc/jobquay/jobquay.toml, if there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, over file and environment; may be repeated.
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the dispatcher.
+    ///
+    /// Takes requests from `jobquay.requests`, answers from the cache or with a Kubernetes Job, and
+    /// publishes the events. SIGTERM finishes what is held and hands back the rest.
+    Serve,
+    /// Send a request, and with --wait print what came of it.
+    Submit(submit::Submit),
+    /// Look whether everything that `serve` needs is there and permitted.
+    Check(check::Check),
+    /// Print the effective configuration with the origin of each value.
+    Config,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    // Only one provider is compiled in; a second installation is refused, and there is none.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let layered = match layered(&line.settings) {
+        Ok(layered) => layered,
+        Err(error) => return fail(&error.into(), Exit::Usage),
+    };
+    let config = match layered.config() {
+        Ok(config) => config,
+        Err(error) => return fail(&error.into(), Exit::Usage),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into(), Exit::Failed),
+    };
+    let exit = match line.command {
+        Command::Serve => serve(&runtime, config),
+        Command::Config => config::print(&layered, &config),
+        Command::Submit(submit) => runtime.block_on(submit.run(&config)),
+        Command::Check(check) => runtime.block_on(check.run(&config)),
+    };
+    // What is left on the runtime has nothing to say any more; a thread stuck in a system call must not hold the exit.
+    runtime.shutdown_background();
+    ExitCode::from(exit as u8)
+}
+
+fn serve(runtime: &tokio::runtime::Runtime, config: Config) -> Exit {
+    let ended = telemetry::init(&config.log).and_then(|()| runtime.block_on(run::run(config)));
+    match ended {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            output::print_error(&error);
+            Exit::Failed
+        }
+    }
+}
+
+fn layered(settings: &Settings) -> Result<Layered, crate::config::Error> {
+    let usual = ["jobquay.toml", "/etc/jobquay/jobquay.toml"].map(Path::new);
+    let file = settings.config.as_deref().or_else(|| usual.into_iter().find(|path| path.exists()));
+    Layered::load(file, std::env::vars(), &settings.set)
+}
+
+fn fail(error: &anyhow::Error, exit: Exit) -> ExitCode {
+    output::print_error(error);
+    ExitCode::from(exit as u8)
+}

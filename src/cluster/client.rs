@@ -1,0 +1,72 @@
+//! Where the cluster is, and the clients that talk to it.
+
+use std::fmt;
+
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
+
+use super::Error;
+use crate::config::Kubernetes;
+
+/// Which configuration was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    InCluster,
+    Kubeconfig,
+}
+
+/// Separate connections for what must not wait for each other: a burst of creates, a read of a large
+/// log, and the watch that says what has ended.
+#[derive(Clone)]
+pub struct Clients {
+    pub write: Client,
+    pub read: Client,
+    pub watch: Client,
+    pub namespace: String,
+    pub server: String,
+    pub origin: Origin,
+}
+
+impl Clients {
+    /// In-cluster configuration first, then kubeconfig, so that a kubeconfig that lies about in an
+    /// image cannot lead a pod to another cluster.
+    pub async fn connect(settings: &Kubernetes) -> Result<Self, Error> {
+        let (mut config, origin) = match Config::incluster() {
+            Ok(config) => (config, Origin::InCluster),
+            Err(in_cluster) => {
+                let config = Config::from_kubeconfig(&KubeConfigOptions::default())
+                    .await
+                    .map_err(|source| Error::Configuration { in_cluster: in_cluster.to_string(), source })?;
+                (config, Origin::Kubeconfig)
+            }
+        };
+        if let Some(server) = &settings.server {
+            let wrong = |_| Error::Server { key: "kubernetes.server", value: server.clone() };
+            config.cluster_url = server.parse().map_err(wrong)?;
+        }
+        if let Some(name) = &settings.tls_server_name {
+            config.tls_server_name = Some(name.clone());
+        }
+        // Retries are made where it is known what a call has done.
+        config.default_retry = false;
+        config.connect_timeout = Some(settings.call_timeout);
+        let client = || Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)));
+        Ok(Self {
+            write: client()?,
+            read: client()?,
+            watch: client()?,
+            namespace: settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone()),
+            server: config.cluster_url.to_string(),
+            origin,
+        })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InCluster => "in-cluster",
+            Self::Kubeconfig => "kubeconfig",
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! Jobs: created or joined, looked at, let go.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::join::{JoinVerdict, Joiner};
+use super::{Clients, Error, call};
+use crate::domain::event::JobInfo;
+use crate::domain::job::{MAX_WAITERS, MAX_WAITERS_BYTES, Standing, finalizer_index, standing};
+use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME, Plan};
+use crate::domain::outcome::OutcomeRecord;
+use crate::domain::rejection::Rejection;
+use crate::domain::waiter::Waiter;
+use crate::telemetry::metrics::Metrics;
+
+/// A miss holds for so long: an ended Job stands for at least 30 s, so within these no Job of the key can
+/// have come and gone.
+const LOOKUP_HOLDS: Duration = Duration::from_secs(5);
+
+/// The Jobs of one namespace.
+#[derive(Clone)]
+pub struct Jobs {
+    pub(super) clients: Clients,
+    pub(super) call_timeout: Duration,
+    writes: Arc<Semaphore>,
+    joiner: Joiner,
+    metrics: Metrics,
+}
+
+/// Where a request found its place.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Placement {
+    Created,
+    Joined,
+    /// (d) It was answered; only the acknowledgement was lost.
+    Answered,
+    /// (a) Somebody else's object holds the name.
+    Foreign {
+        name: String,
+        why: String,
+    },
+    /// (b) The Job is going away.
+    Terminating,
+    /// (e) The Job has answered everyone it owed, and not this request.
+    Ended {
+        uid: String,
+    },
+    /// No more waiters fit on the Job.
+    Full,
+    /// A Job of the key lives, and the request wanted none to.
+    Duplicate,
+    /// Too long since the lookup: a Job may have come and gone meanwhile.
+    TooSlow,
+}
+
+/// One request's claim to a place.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    pub waiter: &'a Waiter,
+    pub redelivered: bool,
+    pub may_join: bool,
+    /// When the cache said "miss".
+    pub looked_up: Instant,
+}
+
+/// What became of the wish to let a Job go.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Released {
+    Released,
+    /// It changed since it was read: somebody may have joined.
+    Outdated,
+}
+
+impl Jobs {
+    pub fn new(clients: Clients, call_timeout: Duration, concurrency: usize, joiner: Joiner, metrics: Metrics) -> Self {
+        Self { clients, call_timeout, writes: Arc::new(Semaphore::new(concurrency)), joiner, metrics }
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.clients.namespace
+    }
+
+    /// Creating the Job is the lock between replicas: who creates it runs it, the others join.
+    ///
+    /// The inner error is final: the rendered manifest is no Job.
+    pub async fn create_or_join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Result<Placement, Rejection>, Error> {
+        let creator = Waiter { created_job: true, ..claim.waiter.clone() };
+        let job = match plan.manifest(&creator) {
+            Ok(job) => job,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let name = plan.name();
+        loop {
+            match self.create(&job, claim.looked_up).await {
+                Ok(false) => return Ok(Ok(Placement::TooSlow)),
+                Ok(true) => {
+                    self.metrics.jobs_created.inc();
+                    return Ok(Ok(Placement::Created));
+                }
+                Err(error) if error.status().is_some_and(Status::is_already_exists) => {
+                    Metrics::count(&self.metrics.conflicts, "kind", "exists");
+                    let Some(existing) = self.get(&name).await? else { continue };
+                    if let Some(placement) = self.place(&existing, plan, claim).await? {
+                        return Ok(Ok(placement));
+                    }
+                }
+                Err(error) if error.is_undecided() => {
+                    Metrics::count(&self.metrics.conflicts, "kind", "undecided");
+                    let Some(existing) = self.get(&name).await? else { return Err(error) };
+                    if let Some(placement) = self.place(&existing, plan, claim).await? {
+                        return Ok(Ok(placement));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Finds a place at the Job that holds the name; `None` when it has changed meanwhile.
+    async fn place(&self, existing: &Job, plan: &Plan, claim: &Claim<'_>) -> Result<Option<Placement>, Error> {
+        let (uid, finalizer_index) = match standing(existing, &plan.key, claim.waiter, claim.redelivered) {
+            Standing::Foreign { why } => return Ok(Some(Placement::Foreign { name: plan.name(), why })),
+            Standing::Terminating => return Ok(Some(Placement::Terminating)),
+            Standing::Answered => return Ok(Some(Placement::Answered)),
+            Standing::Ended { uid } => return Ok(Some(Placement::Ended { uid })),
+            Standing::Joinable { already_waiting: true, .. } => return Ok(Some(Placement::Joined)),
+            Standing::Joinable { .. } if !claim.may_join => return Ok(Some(Placement::Duplicate)),
+            Standing::Joinable { waiters, waiters_bytes, .. }
+                if waiters >= MAX_WAITERS || waiters_bytes >= MAX_WAITERS_BYTES =>
+            {
+                return Ok(Some(Placement::Full));
+            }
+            Standing::Joinable { uid, finalizer_index, .. } => (uid, finalizer_index),
+        };
+        match self.joiner.join(plan.name(), uid, finalizer_index, claim.waiter.clone()).await? {
+            JoinVerdict::Joined => {
+                self.metrics.jobs_joined.inc();
+                Ok(Some(Placement::Joined))
+            }
+            JoinVerdict::Moved => {
+                Metrics::count(&self.metrics.conflicts, "kind", "join");
+                Ok(None)
+            }
+        }
+    }
+
+    /// `false` when the lookup that said "miss" is too old by now to create on it.
+    async fn create(&self, job: &Job, looked_up: Instant) -> Result<bool, Error> {
+        let _write = self.write_slot().await;
+        if looked_up.elapsed() > LOOKUP_HOLDS {
+            return Ok(false);
+        }
+        call("create a Job", self.call_timeout, self.writer().create(&PostParams::default(), job)).await.map(|_| true)
+    }
+
+    /// Asks the API server whether it would accept a Job, without creating one.
+    pub async fn dry_run(&self, job: &Job) -> Result<(), Error> {
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        call("try a Job", self.call_timeout, self.writer().create(&dry_run, job)).await.map(drop)
+    }
+
+    pub async fn get(&self, name: &str) -> Result<Option<Job>, Error> {
+        call("get a Job", self.call_timeout, self.reader().get_opt(name)).await
+    }
+
+    /// Deletes an ended Job that stands in the way, if it is still that one.
+    pub async fn delete(&self, name: &str, uid: &str) -> Result<(), Error> {
+        let _write = self.write_slot().await;
+        // A bare delete of a Job orphans its pods.
+        let this_one = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let delete = DeleteParams::background().preconditions(this_one);
+        match call("delete a Job", self.call_timeout, self.writer().delete(name, &delete)).await {
+            Err(error) if !error.is_not_found() && !error.is_outdated() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// All Jobs that owe answers, in pages.
+    pub async fn open(&self) -> Result<Vec<Job>, Error> {
+        let mut jobs = Vec::new();
+        let mut page = ListParams::default().labels(&open_selector()).limit(500);
+        loop {
+            let list = call("list Jobs", self.call_timeout, self.reader().list(&page)).await?;
+            jobs.extend(list.items);
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(jobs),
+            }
+        }
+    }
+
+    /// Takes our finalizer, and no other, off a Job whose waiters were all answered. The resource
+    /// version is the one that they were read at, so that one who joined since is not left behind.
+    pub async fn release(&self, job: &Job, outcome: &OutcomeRecord<'_>) -> Result<Released, Error> {
+        let _write = self.write_slot().await;
+        let name = job.metadata.name.clone().unwrap_or_default();
+        let patch = Patch::Merge(release_patch(job, outcome));
+        match call("release a Job", self.call_timeout, self.writer().patch(&name, &PatchParams::default(), &patch))
+            .await
+        {
+            Ok(_) => Ok(Released::Released),
+            Err(error) if error.is_not_found() => Ok(Released::Released),
+            Err(error) if error.is_outdated() => {
+                Metrics::count(&self.metrics.conflicts, "kind", "release");
+                Ok(Released::Outdated)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn info(&self, job: &Job) -> JobInfo {
+        let status = job.status.as_ref();
+        let count = |pods: Option<i32>| pods.unwrap_or_default();
+        JobInfo {
+            namespace: self.namespace().to_owned(),
+            name: job.metadata.name.clone().unwrap_or_default(),
+            uid: job.metadata.uid.clone().unwrap_or_default(),
+            attempts: status.map_or(0, |status| count(status.succeeded) + count(status.failed)),
+        }
+    }
+
+    pub(super) async fn write_slot(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.writes.acquire().await.expect("the semaphore is never closed")
+    }
+
+    fn writer(&self) -> Api<Job> {
+        Api::namespaced(self.clients.write.clone(), self.namespace())
+    }
+
+    fn reader(&self) -> Api<Job> {
+        Api::namespaced(self.clients.read.clone(), self.namespace())
+    }
+}
+
+/// Selects what owes answers.
+pub(super) fn open_selector() -> String {
+    format!("{OPEN}=true")
+}
+
+fn release_patch(job: &Job, outcome: &OutcomeRecord<'_>) -> Value {
+    let others: Vec<_> =
+        job.metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != JOB_FINALIZER).collect();
+    debug_assert!(finalizer_index(job).is_some(), "only a Job that owes answers is released");
+    json!({"metadata": {
+        "resourceVersion": job.metadata.resource_version,
+        "finalizers": others,
+        "labels": {OPEN: null},
+        "annotations": {OUTCOME: json!(outcome).to_string()},
+    }})
+}

@@ -1,0 +1,89 @@
+//! Pods of a Job, and the finalizer that keeps them readable.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::jobs::open_selector;
+use super::{Error, Jobs, call};
+use crate::domain::job::finalizer_index as job_finalizer_index;
+use crate::domain::manifest::{OPEN, POD_FINALIZER};
+
+impl Jobs {
+    /// The pods of exactly this Job, and not of one that had its name before.
+    pub(super) async fn pods(&self, uid: &str) -> Result<Vec<Pod>, Error> {
+        let selector = format!("batch.kubernetes.io/controller-uid={uid}");
+        let list =
+            call("list pods", self.call_timeout, self.pod_reader().list(&ListParams::default().labels(&selector)))
+                .await?;
+        Ok(list.items)
+    }
+
+    /// Lets the pods of an answered Job go.
+    pub async fn release_pods(&self, uid: &str) -> Result<(), Error> {
+        for pod in self.pods(uid).await? {
+            self.release_pod(pod).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of the pods that outlived their Job's answer: a crash between the two releases leaves
+    /// some behind, and nothing else would ever come back to them.
+    pub async fn release_orphans(&self) -> Result<usize, Error> {
+        let mut released = 0;
+        let held = call(
+            "list pods",
+            self.call_timeout,
+            self.pod_reader().list(&ListParams::default().labels(&open_selector())),
+        )
+        .await?;
+        for pod in held.items {
+            let Some(owner) = pod.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "Job").cloned()
+            else {
+                continue;
+            };
+            let job =
+                self.get(&owner.name).await?.filter(|job| job.metadata.uid.as_deref() == Some(owner.uid.as_str()));
+            if job.is_none_or(|job| job_finalizer_index(&job).is_none()) {
+                self.release_pod(pod).await?;
+                released += 1;
+            }
+        }
+        Ok(released)
+    }
+
+    /// Our finalizer, and no other, is taken off. The list is not ours alone, so its place is tested.
+    async fn release_pod(&self, mut pod: Pod) -> Result<(), Error> {
+        let pods = Api::<Pod>::namespaced(self.clients.write.clone(), self.namespace());
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        while let Some(index) =
+            pod.metadata.finalizers.iter().flatten().position(|finalizer| finalizer == POD_FINALIZER)
+        {
+            let place = format!("/metadata/finalizers/{index}");
+            let operations = json!([
+                {"op": "test", "path": "/metadata/uid", "value": pod.metadata.uid},
+                {"op": "test", "path": place, "value": POD_FINALIZER},
+                {"op": "remove", "path": place},
+                {"op": "add", "path": format!("/metadata/labels/{}", OPEN.replace('/', "~1")), "value": "false"},
+            ]);
+            let patch = Patch::<()>::Json(serde_json::from_value(operations).expect("these are JSON patch operations"));
+            let _write = self.write_slot().await;
+            match call("release a pod", self.call_timeout, pods.patch(&name, &PatchParams::default(), &patch)).await {
+                Err(error) if error.is_outdated() => {
+                    match call("get a pod", self.call_timeout, self.pod_reader().get_opt(&name)).await? {
+                        Some(fresh) if fresh.metadata.uid == pod.metadata.uid => pod = fresh,
+                        _ => return Ok(()),
+                    }
+                }
+                Err(error) if error.is_not_found() => return Ok(()),
+                done => return done.map(drop),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn pod_reader(&self) -> Api<Pod> {
+        Api::namespaced(self.clients.read.clone(), self.namespace())
+    }
+}

@@ -1,0 +1,276 @@
+//! Configuration: one documented file of defaults, overlaid by a file, the environment and flags.
+//!
+//! The defaults file is also the list of what exists: a key that it lacks is refused, whichever way
+//! it came in. Secrets are [`SecretUrl`]s, which nothing prints whole.
+
+mod layers;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+pub use layers::{Layered, Source};
+pub use secret::SecretUrl;
+
+use crate::domain::fields::parse_duration;
+use crate::domain::manifest::InlineDefaults;
+use crate::domain::template::{Limits, TemplateDefaults, parse_bytes};
+
+/// What is wrong with the configuration, in words for the person who wrote it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{origin} is not TOML: {message}")]
+    Syntax { origin: String, message: String },
+    #[error("{origin}: unknown setting `{key}`{hint}")]
+    Unknown { origin: String, key: String, hint: String },
+    #[error("{origin}: `{key}` must be {expected}, not `{found}`")]
+    Type { origin: String, key: String, expected: &'static str, found: String },
+    #[error("`{0}` is not of the form section.key=value")]
+    Flag(String),
+    #[error("{origin}: {message}")]
+    Value { origin: String, message: String },
+}
+
+/// The effective configuration.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    pub instance: String,
+    pub amqp: Amqp,
+    pub cache: Cache,
+    pub kubernetes: Kubernetes,
+    pub http: Http,
+    pub intake: Intake,
+    pub results: Results,
+    pub replies: Replies,
+    pub events: Events,
+    pub templates: Templates,
+    pub policy: PolicyFile,
+    pub limits: JobLimits,
+    pub inline: Inline,
+    pub log: Log,
+    pub shutdown: Shutdown,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Amqp {
+    pub url: SecretUrl,
+    pub topology: Topology,
+    pub prefetch: u16,
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub confirm_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Topology {
+    Check,
+    Declare,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Cache {
+    pub url: SecretUrl,
+    #[serde(deserialize_with = "duration")]
+    pub lookup_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub write_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Kubernetes {
+    #[serde(deserialize_with = "unless_empty")]
+    pub namespace: Option<String>,
+    #[serde(deserialize_with = "unless_empty")]
+    pub server: Option<String>,
+    #[serde(deserialize_with = "unless_empty")]
+    pub tls_server_name: Option<String>,
+    #[serde(deserialize_with = "duration")]
+    pub call_timeout: Duration,
+    pub concurrency: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Http {
+    #[serde(deserialize_with = "unless_empty")]
+    pub listen: Option<SocketAddr>,
+    #[serde(deserialize_with = "unless_empty")]
+    pub public_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Intake {
+    #[serde(deserialize_with = "bytes")]
+    pub max_body: u64,
+    pub tenant: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Results {
+    #[serde(deserialize_with = "duration")]
+    pub ttl: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub keep: Duration,
+    #[serde(deserialize_with = "bytes")]
+    pub max: u64,
+    #[serde(deserialize_with = "bytes")]
+    pub inline_max: u64,
+    #[serde(deserialize_with = "duration")]
+    pub grace: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Replies {
+    #[serde(deserialize_with = "unless_empty")]
+    pub default: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Events {
+    #[serde(deserialize_with = "unless_empty")]
+    pub exchange: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Templates {
+    #[serde(deserialize_with = "unless_empty")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct PolicyFile {
+    #[serde(deserialize_with = "unless_empty")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobLimits {
+    #[serde(deserialize_with = "duration")]
+    pub start: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub run: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Inline {
+    pub backoff_limit: i32,
+    #[serde(deserialize_with = "duration")]
+    pub ttl: Duration,
+    pub image_pull_policy: String,
+    pub credentials_variable: String,
+    pub credentials_file: String,
+    pub run_as_user: i64,
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Auto,
+    Json,
+    Pretty,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Shutdown {
+    #[serde(deserialize_with = "duration")]
+    pub grace: Duration,
+}
+
+impl Config {
+    /// What templates get that do not say it themselves.
+    pub fn template_defaults(&self) -> TemplateDefaults {
+        TemplateDefaults { result_max: self.results.max, limits: self.default_limits() }
+    }
+
+    pub fn default_limits(&self) -> Limits {
+        Limits { start: self.limits.start, run: self.limits.run }
+    }
+
+    pub fn inline_defaults(&self) -> InlineDefaults {
+        let inline = self.inline.clone();
+        InlineDefaults {
+            backoff_limit: inline.backoff_limit,
+            ttl: inline.ttl,
+            image_pull_policy: inline.image_pull_policy,
+            labels: inline.labels,
+            credentials_variable: inline.credentials_variable,
+            credentials_file: inline.credentials_file,
+            run_as_user: inline.run_as_user,
+        }
+    }
+
+    /// Settings that are fine alone and wrong together, or out of range: `(key, sentence)`.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let url = self.amqp.url.expose();
+        if !["amqp", "amqps"].contains(&url.scheme()) {
+            return Err(("amqp.url", format!("the scheme `{}` is not amqp or amqps", url.scheme())));
+        }
+        // The client reads `amqp://[::1]` as host "localhost" and would talk to another broker.
+        if matches!(url.host(), Some(url::Host::Ipv6(_))) {
+            return Err(("amqp.url", "IPv6 literals are not supported; use a host name".into()));
+        }
+        if url.path() == "/" {
+            return Err((
+                "amqp.url",
+                "the vhost \"\" is meant by a bare `/`; write `/%2f` for the default vhost".into(),
+            ));
+        }
+        if !["redis", "rediss", "redis+unix", "unix"].contains(&self.cache.url.expose().scheme()) {
+            return Err(("cache.url", "must be redis:// or rediss://".into()));
+        }
+        if !(1..=2000).contains(&self.amqp.prefetch) {
+            return Err(("amqp.prefetch", format!("{} is not within 1 to 2000", self.amqp.prefetch)));
+        }
+        if self.kubernetes.concurrency == 0 {
+            return Err(("kubernetes.concurrency", "must be at least 1".into()));
+        }
+        if self.inline.run_as_user < 1 {
+            return Err(("inline.run_as_user", "must be a user other than root, at least 1".into()));
+        }
+        if self
+            .replies
+            .default
+            .as_deref()
+            .is_some_and(|queue| queue.starts_with("jobquay.") && queue != "jobquay.replies")
+        {
+            return Err(("replies.default", "cannot be one of jobquay's own queues".into()));
+        }
+        Ok(())
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    parse_bytes(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn unless_empty<'de, D: Deserializer<'de>, T: std::str::FromStr>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T::Err: std::fmt::Display,
+{
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

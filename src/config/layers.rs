@@ -1,0 +1,192 @@
+//! The layers of the configuration, and where each value came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::{Config, Error};
+use crate::domain::fields::nearest;
+
+const DEFAULTS: &str = include_str!("default.toml");
+const PREFIX: &str = "JOBQUAY__";
+/// The table whose keys are the operator's own.
+const FREE: &str = "inline.labels";
+
+/// Who set a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Default,
+    File(PathBuf),
+    Environment(String),
+    Flag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag => f.write_str("flag --set"),
+        }
+    }
+}
+
+/// All layers, flattened to `section.key`.
+#[derive(Debug)]
+pub struct Layered {
+    known: BTreeMap<String, Value>,
+    values: BTreeMap<String, (Value, Source)>,
+}
+
+impl Layered {
+    /// Lays file, environment and flags over the defaults.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[String],
+    ) -> Result<Self, Error> {
+        let defaults: Table = DEFAULTS.parse().expect("the defaults are TOML, as every test that loads them shows");
+        let known = flatten(defaults);
+        let values = known.iter().map(|(key, value)| (key.clone(), (value.clone(), Source::Default))).collect();
+        let mut layered = Self { known, values };
+        if let Some(path) = file {
+            layered.add_file(path)?;
+        }
+        for (name, text) in environment {
+            if let Some(key) = name.strip_prefix(PREFIX) {
+                let key = key.to_lowercase().replace("__", ".");
+                layered.add_text(&key, text, Source::Environment(name))?;
+            }
+        }
+        for flag in flags {
+            let (key, text) = flag.split_once('=').ok_or_else(|| Error::Flag(flag.clone()))?;
+            layered.add_text(key.trim(), text.to_owned(), Source::Flag)?;
+        }
+        Ok(layered)
+    }
+
+    /// The configuration that the layers come to.
+    pub fn config(&self) -> Result<Config, Error> {
+        let mut root = Table::new();
+        for (key, (value, _)) in &self.values {
+            insert(&mut root, key, value.clone());
+        }
+        let config: Config = Value::Table(root).try_into().map_err(|error: toml::de::Error| Error::Value {
+            origin: self.origin_in(&error.to_string()),
+            message: error.message().to_owned(),
+        })?;
+        config
+            .check()
+            .map_err(|(key, message)| Error::Value { origin: format!("{} `{key}`", self.source(key)), message })?;
+        Ok(config)
+    }
+
+    /// Each setting with its value and source, secrets redacted.
+    pub fn lines(&self, config: &Config) -> Vec<(String, String, Source)> {
+        let shown = |key: &str, value: &Value| match key {
+            "amqp.url" => format!("\"{}\"", config.amqp.url),
+            "cache.url" => format!("\"{}\"", config.cache.url),
+            _ => value.to_string(),
+        };
+        self.values.iter().map(|(key, (value, source))| (key.clone(), shown(key, value), source.clone())).collect()
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let table: Table = text.parse().map_err(|error: toml::de::Error| Error::Syntax {
+            origin: path.display().to_string(),
+            message: error.to_string(),
+        })?;
+        for (key, value) in flatten(table) {
+            let source = Source::File(path.to_owned());
+            self.check_known(&key, &source)?;
+            if let Some(known) = self.known.get(&key).filter(|known| !known.same_type(&value)) {
+                let found = value.to_string();
+                return Err(Error::Type { origin: source.to_string(), key, expected: type_name(known), found });
+            }
+            self.values.insert(key, (value, source));
+        }
+        Ok(())
+    }
+
+    /// A value that came as text gets the type of its default.
+    fn add_text(&mut self, key: &str, text: String, source: Source) -> Result<(), Error> {
+        self.check_known(key, &source)?;
+        let value = match self.known.get(key) {
+            Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
+            Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
+            _ => Some(Value::String(text.clone())),
+        };
+        let value = value.ok_or_else(|| Error::Type {
+            origin: source.to_string(),
+            key: key.to_owned(),
+            expected: self.known.get(key).map_or("a string", type_name),
+            found: text,
+        })?;
+        self.values.insert(key.to_owned(), (value, source));
+        Ok(())
+    }
+
+    fn check_known(&self, key: &str, source: &Source) -> Result<(), Error> {
+        if self.known.contains_key(key) || key.strip_prefix(FREE).is_some_and(|rest| rest.starts_with('.')) {
+            return Ok(());
+        }
+        let hint = nearest(key, self.known.keys().map(String::as_str)).map_or_else(
+            || "; `jobquay config` lists them all".to_owned(),
+            |known| format!("; did you mean `{known}`?"),
+        );
+        Err(Error::Unknown { origin: source.to_string(), key: key.to_owned(), hint })
+    }
+
+    fn source(&self, key: &str) -> String {
+        self.values.get(key).map_or_else(String::new, |(_, source)| source.to_string())
+    }
+
+    /// TOML's message ends with the key it choked on: "in `amqp.url`".
+    fn origin_in(&self, message: &str) -> String {
+        let key = message.rsplit("in `").next().and_then(|rest| rest.split('`').next()).unwrap_or_default();
+        match self.values.get(key) {
+            Some((_, source)) => format!("{source} `{key}`"),
+            None => "configuration".into(),
+        }
+    }
+}
+
+fn flatten(table: Table) -> BTreeMap<String, Value> {
+    let mut flat = BTreeMap::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => {
+                flat.extend(flatten(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)))
+            }
+            value => drop(flat.insert(key, value)),
+        }
+    }
+    flat
+}
+
+/// A label's name may hold dots, so only the free table's prefix is split from its key.
+fn insert(root: &mut Table, key: &str, value: Value) {
+    let path: Vec<&str> = match key.strip_prefix(FREE).and_then(|rest| rest.strip_prefix('.')) {
+        Some(label) => FREE.split('.').chain([label]).collect(),
+        None => key.split('.').collect(),
+    };
+    let (last, parents) = path.split_last().expect("splitting gives at least one part");
+    let mut table = root;
+    for parent in parents {
+        let entry = table.entry(*parent).or_insert_with(|| Value::Table(Table::new()));
+        table = entry.as_table_mut().expect("known keys never are a prefix of one another");
+    }
+    table.insert((*last).to_owned(), value);
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) => "an integer",
+        Value::Boolean(_) => "true or false",
+        _ => "a string",
+    }
+}

@@ -1,0 +1,74 @@
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<(Layered, Config), Error> {
+    let directory =
+        std::env::temp_dir().join(format!("jobquay-config-{}-{:?}", std::process::id(), std::thread::current().id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("jobquay.toml");
+    std::fs::write(&path, file).unwrap();
+    let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    let loaded = Layered::load(Some(&path), environment, &flags)
+        .and_then(|layered| layered.config().map(|config| (layered, config)));
+    std::fs::remove_dir_all(&directory).unwrap();
+    loaded
+}
+
+fn error(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> String {
+    load(file, environment, flags).map(|_| ()).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn flags_override_the_environment_which_overrides_the_file() {
+    let file = "[amqp]\nprefetch = 10\n[log]\nlevel = \"debug\"\n[inline.labels]\nteam = \"media\"\n";
+    let environment = [("JOBQUAY__AMQP__PREFETCH", "20"), ("JOBQUAY__RESULTS__TTL", "1h"), ("HOME", "/")];
+    let (layered, config) = load(file, &environment, &["amqp.prefetch=30"]).unwrap();
+    assert_eq!(
+        (config.amqp.prefetch, config.log.level.as_str(), config.results.ttl),
+        (30, "debug", Duration::from_secs(3600))
+    );
+    assert_eq!(config.inline.labels.len(), 2);
+    let source =
+        |wanted: &str| layered.lines(&config).into_iter().find(|(key, ..)| key == wanted).unwrap().2.to_string();
+    assert_eq!(source("amqp.prefetch"), "flag --set");
+    assert_eq!(source("results.ttl"), "environment JOBQUAY__RESULTS__TTL");
+    assert!(source("log.level").starts_with("file "));
+    assert_eq!(source("instance"), "default");
+}
+
+#[test]
+fn an_unknown_setting_is_refused_with_the_nearest_known_one() {
+    assert!(error("[amqp]\nprefech = 1\n", &[], &[]).contains("`amqp.prefech`; did you mean `amqp.prefetch`?"));
+    assert!(error("", &[("JOBQUAY__CACHE__ULR", "x")], &[]).contains("did you mean `cache.url`?"));
+    assert!(error("", &[], &["nothing.like.it=1"]).contains("`jobquay config` lists them all"));
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_origin() {
+    assert!(error("[amqp]\nprefetch = \"many\"\n", &[], &[]).contains("`amqp.prefetch` must be an integer"));
+    let message = error("", &[("JOBQUAY__RESULTS__TTL", "soon")], &[]);
+    assert!(message.contains("JOBQUAY__RESULTS__TTL") && message.contains("`soon` is not a duration"), "{message}");
+    for (flag, named) in [
+        ("amqp.prefetch=0", "amqp.prefetch"),
+        ("amqp.url=amqp://[::1]:5672/%2f", "IPv6"),
+        ("amqp.url=amqp://host/", "/%2f"),
+        ("amqp.url=http://host", "amqp or amqps"),
+        ("cache.url=memcached://host", "redis"),
+        ("replies.default=jobquay.requests", "replies.default"),
+        ("http.listen=everywhere", "http.listen"),
+        ("amqp.topology=guess", "amqp.topology"),
+        ("noequals", "section.key=value"),
+    ] {
+        let message = error("", &[], &[flag]);
+        assert!(message.contains(named), "{flag}: {message}");
+    }
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    let flags = ["amqp.url=amqp://anna:s3cret@host/%2f", "cache.url=redis://:s3cret@host"];
+    let (layered, config) = load("", &[], &flags).unwrap();
+    let printed = format!("{config:?} {:?}", layered.lines(&config));
+    assert!(!printed.contains("s3cret") && printed.contains("anna:***@host"), "{printed}");
+    assert!(!error("", &[], &["amqp.url=s3cret"]).contains("s3cret"));
+}

@@ -1,0 +1,220 @@
+//! What can be run: a request in, the plan of its Job out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::fields::nearest;
+use super::key::{KeyParts, RequestKey};
+use super::manifest::{self, CachePlan, InlineDefaults, Plan};
+use super::rejection::{Code, Rejection};
+use super::request::{CacheMode, InlineJob, Request, Work};
+use super::template::{Limits, ResultPlan, ResultSource, Scope, Template};
+
+/// The name under which inline Jobs appear where a template's would.
+const INLINE: &str = "inline";
+
+/// The templates, and the rules for what they leave open.
+#[derive(Debug)]
+pub struct Catalog {
+    pub templates: BTreeMap<String, Template>,
+    pub tenant: String,
+    pub inline: InlineDefaults,
+    pub limits: Limits,
+    pub result_max: u64,
+    /// How long a result is kept that nobody set a ttl for.
+    pub ttl: Duration,
+    /// How long an unshared result is kept.
+    pub keep: Duration,
+}
+
+impl Catalog {
+    /// Renders the Job of a request and makes its key.
+    pub fn plan(&self, request: &Request) -> Result<Plan, Rejection> {
+        let plan = match &request.work {
+            Work::Template { name, params } => self.plan_template(name, params.clone(), request)?,
+            Work::Inline(job) => self.plan_inline(job, request),
+        };
+        let lock = match request.cache.mode {
+            CacheMode::Bypass => plan.key.alone(&request.waiter.request_id),
+            CacheMode::Use | CacheMode::Refresh | CacheMode::Only => plan.key,
+        };
+        Ok(Plan { lock, labels: request.labels.clone(), ..plan })
+    }
+
+    fn plan_template(&self, name: &str, params: Map<String, Value>, request: &Request) -> Result<Plan, Rejection> {
+        let template = self.templates.get(name).ok_or_else(|| self.unknown(name))?;
+        let params = template.accept(params)?;
+        let request_id = &request.waiter.request_id;
+        let key = RequestKey::of(&KeyParts {
+            tenant: &self.tenant,
+            template: name,
+            digest: &template.digest,
+            input: &template.deciding(&params),
+            salt: request.cache.salt.as_deref(),
+            request_id: template.cache.never.then_some(request_id.as_str()),
+        });
+        let scope = Scope { params: &params, request_id, key: &key.to_string() };
+        let ttl = if template.cache.never { Some(self.keep) } else { template.cache.ttl };
+        Ok(Plan {
+            key,
+            lock: key,
+            template: name.to_owned(),
+            shown: name.to_owned(),
+            job: template.render(&scope)?,
+            result: template.result,
+            cache: self.cache_plan(request, ttl),
+            limits: template.limits,
+            labels: Vec::new(),
+        })
+    }
+
+    fn plan_inline(&self, job: &InlineJob, request: &Request) -> Plan {
+        let key = RequestKey::of(&KeyParts {
+            tenant: &self.tenant,
+            template: INLINE,
+            digest: "",
+            input: &job.normalised(),
+            salt: request.cache.salt.as_deref(),
+            request_id: None,
+        });
+        Plan {
+            key,
+            lock: key,
+            template: INLINE.to_owned(),
+            shown: job.name.clone(),
+            job: manifest::inline(job, &self.inline),
+            result: ResultPlan { source: ResultSource::Auto, max: self.result_max },
+            cache: self.cache_plan(request, None),
+            limits: self.limits,
+            labels: Vec::new(),
+        }
+    }
+
+    /// The smaller ttl of template and request; the default where neither has one.
+    fn cache_plan(&self, request: &Request, template_ttl: Option<Duration>) -> CachePlan {
+        let ttl = [template_ttl, request.cache.ttl].into_iter().flatten().min().unwrap_or(self.ttl);
+        CachePlan { store: !request.cache.no_store && !ttl.is_zero(), ttl_seconds: ttl.as_secs() }
+    }
+
+    fn unknown(&self, name: &str) -> Rejection {
+        let known = self.templates.keys().map(String::as_str);
+        let message = match nearest(name, known) {
+            Some(known) => format!("there is no template `{name}`; did you mean `{known}`?"),
+            None => format!("there is no template `{name}`"),
+        };
+        Rejection::at(Code::TemplateUnknown, "/template", message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::request::Arrival;
+    use crate::domain::template::TemplateDefaults;
+
+    fn catalog() -> Catalog {
+        let limits = Limits { start: Duration::from_secs(1), run: Duration::from_secs(1) };
+        let job = r#"job: {apiVersion: batch/v1, kind: Job, spec: {template: {spec: {containers: [{name: w, image: i, args: ["{{ params.a }}"]}]}}}}"#;
+        let parameters =
+            "parameters: {type: object, properties: {a: {type: integer, default: 1}, trace: {type: string}}}";
+        let templates = ["shared\ncache: {ttl: 1h, ignore: [/trace]}", "unshared\ncache: never"].map(|head| {
+            let defaults = TemplateDefaults { result_max: 1024, limits };
+            let template = Template::load(&format!("name: {head}\n{parameters}\n{job}\n"), &defaults).unwrap();
+            (template.name.clone(), template)
+        });
+        Catalog {
+            templates: templates.into(),
+            tenant: "default".into(),
+            inline: InlineDefaults {
+                backoff_limit: 3,
+                ttl: Duration::from_secs(60),
+                image_pull_policy: "Always".into(),
+                labels: BTreeMap::new(),
+                credentials_variable: "C".into(),
+                credentials_file: "k".into(),
+                run_as_user: 1,
+            },
+            limits,
+            result_max: 1024,
+            ttl: Duration::from_secs(86_400),
+            keep: Duration::from_secs(7200),
+        }
+    }
+
+    fn plan(id: &str, body: &str) -> Result<Plan, Rejection> {
+        let arrival = Arrival {
+            body: body.into(),
+            content_type: None,
+            content_encoding: None,
+            message_id: Some(id.into()),
+            reply_to: None,
+            correlation_id: None,
+            user_id: None,
+            traceparent: None,
+            tracestate: None,
+            redelivered: false,
+            received_at: jiff::Timestamp::UNIX_EPOCH,
+            minted_id: "m".into(),
+        };
+        catalog().plan(&Request::parse(&arrival, 4096).unwrap())
+    }
+
+    fn key(id: &str, body: &str) -> String {
+        plan(id, body).unwrap().key.to_string()
+    }
+
+    #[test]
+    fn equal_work_has_one_key_whoever_asks_and_however_it_is_written() {
+        let plain = key("1", r#"{"template": "shared"}"#);
+        for same in [
+            r#"{"template": "shared", "params": {"a": 1}}"#,
+            r#"{"template": "shared", "params": {"a": 1.0, "trace": "x"}, "labels": {"team": "media"}}"#,
+            r#"{"template": "shared", "cache": {"mode": "refresh", "ttl": "5m", "no_store": true}}"#,
+        ] {
+            assert_eq!(key("2", same), plain, "{same}");
+        }
+        for other in [
+            r#"{"template": "shared", "params": {"a": 2}}"#,
+            r#"{"template": "shared", "cache": {"salt": "s"}}"#,
+            r#"{"template": "unshared"}"#,
+            r#"{"job": {"name": "shared", "image": "i"}}"#,
+        ] {
+            assert_ne!(key("1", other), plain, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_unshared_template_has_a_key_per_request_and_keeps_its_memory() {
+        let body = r#"{"template": "unshared"}"#;
+        assert_ne!(key("1", body), key("2", body));
+        assert_eq!(key("1", body), key("1", body));
+        assert_eq!(plan("1", body).unwrap().cache, CachePlan { store: true, ttl_seconds: 7200 });
+    }
+
+    #[test]
+    fn a_run_alone_has_a_name_of_its_own_and_the_shared_key() {
+        let alone = plan("1", r#"{"template": "shared", "cache": {"mode": "bypass"}}"#).unwrap();
+        let shared = plan("1", r#"{"template": "shared"}"#).unwrap();
+        assert_eq!(alone.key, shared.key);
+        assert_ne!(alone.name(), shared.name());
+    }
+
+    #[test]
+    fn the_smaller_ttl_wins() {
+        let ttl = |cache: &str| plan("1", &format!(r#"{{"template": "shared", "cache": {cache}}}"#)).unwrap().cache;
+        assert_eq!(ttl("{}").ttl_seconds, 3600);
+        assert_eq!(ttl(r#"{"ttl": "5m"}"#).ttl_seconds, 300);
+        assert_eq!(ttl(r#"{"ttl": "2h"}"#).ttl_seconds, 3600);
+        assert!(!ttl(r#"{"no_store": true}"#).store);
+        assert!(!ttl(r#"{"ttl": "0s"}"#).store);
+    }
+
+    #[test]
+    fn an_unknown_template_is_refused_with_the_nearest_one() {
+        let rejection = plan("1", r#"{"template": "shraed"}"#).unwrap_err();
+        assert_eq!(rejection.code, Code::TemplateUnknown);
+        assert!(rejection.message.contains("did you mean `shared`"));
+    }
+}

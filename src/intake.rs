@@ -1,0 +1,287 @@
+//! The way of a request, from the delivery to its acknowledgement.
+//!
+//! ```text
+//! parse ▸ authorise ▸ render and key ▸ look up ─┬ rejected, expired, hit ▸ event ▸ confirm ▸ ack
+//!                                               └ miss ▸ create the Job, or join the one that runs ▸ ack
+//! ```
+//!
+//! A delivery is acknowledged only when its answer was confirmed, or when a Job exists that this
+//! request's waiter stands on. Before that, nothing is lost by a crash; after it, nothing is owed here.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::backoff::Backoff;
+use crate::cache::{Entry, Lookup, Store};
+use crate::cluster::{self, Claim, Jobs, Placement};
+use crate::domain::catalog::Catalog;
+use crate::domain::event::{Event, ResultView, ServedBy, Timings, Verdict};
+use crate::domain::manifest::Plan;
+use crate::domain::policy::Policies;
+use crate::domain::rejection::{Code, Rejection};
+use crate::domain::request::{Arrival, CacheMode, Request};
+use crate::domain::waiter::Waiter;
+use crate::queue::{self, Delivery};
+use crate::reply::Replies;
+use crate::telemetry::metrics::Metrics;
+
+/// A request that found no place for so long is handed back; the broker takes a delivery away after 30 minutes.
+const HOLD: Duration = Duration::from_secs(300);
+
+/// Everything that a request meets on its way.
+pub struct Intake {
+    pub catalog: Catalog,
+    pub policies: Policies,
+    pub store: Arc<Store>,
+    pub jobs: Jobs,
+    pub replies: Arc<Replies>,
+    /// In bytes.
+    pub max_body: u64,
+    pub default_reply: Option<String>,
+    pub metrics: Metrics,
+    /// Cancelled when the process drains: what still has no place then is handed back.
+    pub stop: CancellationToken,
+}
+
+/// Why a delivery is handed back instead of acknowledged.
+#[derive(Debug, thiserror::Error)]
+enum Unsettled {
+    #[error("no place for the request in {0:?}")]
+    Held(Duration),
+    #[error("the process stops")]
+    Stopping,
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+}
+
+/// What a request came to, short of an error.
+enum Decision {
+    Rejected(Rejection),
+    Expired(Timestamp),
+    Hit(Box<(Plan, Entry)>),
+    /// A Job owes the answer, or the answer was given before.
+    Placed,
+}
+
+impl Intake {
+    /// Handles one delivery to its settlement. A panic is one request's misfortune, not the process's.
+    pub async fn handle(self: Arc<Self>, delivery: Delivery) {
+        self.metrics.received.inc();
+        if delivery.arrival.redelivered {
+            self.metrics.redelivered.inc();
+        }
+        let settled = match AssertUnwindSafe(self.settle(&delivery.arrival)).catch_unwind().await {
+            Ok(settled) => settled,
+            Err(_) => {
+                self.metrics.panics.inc();
+                error!("handling a request panicked; it goes to the dead queue");
+                self.replies
+                    .bury(&delivery.arrival, "request.poison", "handling it panicked")
+                    .await
+                    .map_err(Unsettled::from)
+            }
+        };
+        match settled {
+            Ok(()) => delivery.ack().await,
+            Err(why) => {
+                info!(reason = %why, "handed back");
+                delivery.requeue().await;
+            }
+        }
+    }
+
+    async fn settle(&self, arrival: &Arrival) -> Result<(), Unsettled> {
+        let request = match Request::parse(arrival, self.max_body) {
+            Ok(request) => request,
+            Err(unparsed) => return self.reject(arrival, unparsed.waiter, &unparsed.rejection).await,
+        };
+        debug!(request.id = request.waiter.request_id, delivery.redelivered = request.redelivered, "received");
+        match self.decide(&request).await? {
+            Decision::Placed => Ok(()),
+            Decision::Rejected(rejection) => self.reject(arrival, request.waiter, &rejection).await,
+            Decision::Expired(deadline) => {
+                self.answer(&self.addressed(request.waiter), Verdict::Expired { deadline }, None).await
+            }
+            Decision::Hit(hit) => self.answer_from_cache(request.waiter, &hit.0, &hit.1).await,
+        }
+    }
+
+    async fn decide(&self, request: &Request) -> Result<Decision, Unsettled> {
+        if let Err(rejection) = self.authorise(request) {
+            return Ok(Decision::Rejected(rejection));
+        }
+        if let Some(deadline) = request.deadline.filter(|deadline| *deadline < Timestamp::now()) {
+            return Ok(Decision::Expired(deadline));
+        }
+        match self.catalog.plan(request) {
+            Ok(plan) => self.place(request, plan).await,
+            Err(rejection) => Ok(Decision::Rejected(rejection)),
+        }
+    }
+
+    fn authorise(&self, request: &Request) -> Result<(), Rejection> {
+        if let Some(reply_to) = &request.waiter.reply_to {
+            self.policies.allow_reply(request.producer.as_deref(), reply_to)?;
+        }
+        self.policies.allow_work(request)
+    }
+
+    /// Looks up, then creates or joins, until one of them holds. Every round begins with a lookup: what
+    /// kept the last one from its place may have left a result.
+    async fn place(&self, request: &Request, plan: Plan) -> Result<Decision, Unsettled> {
+        let waiter = self.claimant(request);
+        let mut in_the_way: Option<String> = None;
+        let mut backoff = Backoff::for_calls();
+        let begun = Instant::now();
+        loop {
+            let looked_up = Instant::now();
+            let lookup = self.look_up(request, &plan, &waiter).await;
+            if lookup.answered {
+                return Ok(Decision::Placed);
+            }
+            if let Some(entry) = lookup.entry {
+                return Ok(Decision::Hit(Box::new((plan, entry))));
+            }
+            if request.cache.mode == CacheMode::Only {
+                return Ok(Decision::Rejected(Rejection::new(
+                    Code::CacheMiss,
+                    "no cached result, and `cache.mode` is `only`",
+                )));
+            }
+            if let Some(uid) = in_the_way.take()
+                && let Err(error) = self.jobs.delete(&plan.name(), &uid).await
+            {
+                self.pause(&mut backoff, begun, &error).await?;
+                continue;
+            }
+            let claim = Claim {
+                waiter: &waiter,
+                redelivered: request.redelivered,
+                may_join: request.on_duplicate.may_join(),
+                looked_up,
+            };
+            match self.jobs.create_or_join(&plan, &claim).await {
+                Ok(Ok(Placement::Ended { uid })) => in_the_way = Some(uid),
+                Ok(Ok(Placement::TooSlow)) => {}
+                Ok(Ok(Placement::Terminating | Placement::Full)) => self.wait(&mut backoff).await?,
+                Ok(Ok(placement)) => return Ok(decision(placement, &plan, &waiter)),
+                Ok(Err(rejection)) => return Ok(Decision::Rejected(rejection)),
+                Err(error) => match error.denial() {
+                    Some(why) => return Ok(Decision::Rejected(Rejection::new(Code::ClusterDenied, why))),
+                    None => self.pause(&mut backoff, begun, &error).await?,
+                },
+            }
+        }
+    }
+
+    async fn look_up(&self, request: &Request, plan: &Plan, waiter: &Waiter) -> Lookup {
+        let looks_for_result = matches!(request.cache.mode, CacheMode::Use | CacheMode::Only);
+        if !looks_for_result && !request.redelivered {
+            return Lookup::default();
+        }
+        let waiter_id = request.redelivered.then(|| waiter.id());
+        let mut lookup = self.store.look_up(&plan.key, waiter_id.as_deref()).await;
+        let now = Timestamp::now();
+        let fresh = |entry: &Entry| {
+            entry.expires_at > now && request.cache.max_age.is_none_or(|max_age| entry.age(now) <= max_age)
+        };
+        let found = lookup.entry.take();
+        let word = match &found {
+            None => "miss",
+            Some(entry) if !fresh(entry) => "stale",
+            Some(_) => "hit",
+        };
+        if looks_for_result {
+            Metrics::count(&self.metrics.cache_lookups, "result", word);
+        }
+        Lookup { entry: found.filter(|entry| looks_for_result && fresh(entry)), ..lookup }
+    }
+
+    /// The waiter as it will stand on a Job.
+    fn claimant(&self, request: &Request) -> Waiter {
+        // A request that found the cached value too old, or did not look, wants a new one kept.
+        let overwrites =
+            matches!(request.cache.mode, CacheMode::Refresh | CacheMode::Bypass) || request.cache.max_age.is_some();
+        Waiter { overwrites, ..self.addressed(request.waiter.clone()) }
+    }
+
+    fn addressed(&self, waiter: Waiter) -> Waiter {
+        Waiter { reply_to: waiter.reply_to.or_else(|| self.default_reply.clone()), ..waiter }
+    }
+
+    async fn answer_from_cache(&self, waiter: Waiter, plan: &Plan, entry: &Entry) -> Result<(), Unsettled> {
+        let reference = self.replies.reference(&plan.key, &entry.payload);
+        let view = ResultView {
+            payload: &entry.payload,
+            age_seconds: entry.age(Timestamp::now()).as_secs(),
+            expires_at: Some(entry.expires_at),
+            reference: reference.as_ref(),
+        };
+        let result = (!entry.payload.is_none()).then_some(view);
+        let event = Event {
+            waiter: &self.addressed(waiter),
+            verdict: Verdict::Succeeded { served_by: ServedBy::Cache, result },
+            key: Some(&plan.key),
+            template: Some(&plan.template),
+            job: Some(&entry.job),
+            timings: Timings::default(),
+        };
+        Ok(self.replies.send(&event).await?)
+    }
+
+    /// Tells the producer, or, where no address may be written to, the operator.
+    async fn reject(&self, arrival: &Arrival, waiter: Waiter, rejection: &Rejection) -> Result<(), Unsettled> {
+        let mut waiter = self.addressed(waiter);
+        let allowed = |queue: &String| self.policies.allow_reply(arrival.user_id.as_deref(), queue).is_ok();
+        let own_default = waiter.reply_to == self.default_reply;
+        waiter.reply_to = waiter.reply_to.filter(|queue| own_default || allowed(queue));
+        if waiter.reply_to.is_none() {
+            self.replies.bury_rejected(arrival, rejection).await?;
+        }
+        self.answer(&waiter, Verdict::Rejected(rejection), None).await
+    }
+
+    async fn answer(&self, waiter: &Waiter, verdict: Verdict<'_>, template: Option<&str>) -> Result<(), Unsettled> {
+        let event = Event { waiter, verdict, key: None, template, job: None, timings: Timings::default() };
+        Ok(self.replies.send(&event).await?)
+    }
+
+    /// Waits after a failed call, and gives up where the delivery was held too long.
+    async fn pause(&self, backoff: &mut Backoff, begun: Instant, error: &cluster::Error) -> Result<(), Unsettled> {
+        warn!(error = error as &dyn std::error::Error, "no place for a request yet; trying again");
+        if begun.elapsed() > HOLD {
+            return Err(Unsettled::Held(HOLD));
+        }
+        self.wait(backoff).await
+    }
+
+    async fn wait(&self, backoff: &mut Backoff) -> Result<(), Unsettled> {
+        tokio::select! {
+            () = backoff.wait() => Ok(()),
+            () = self.stop.cancelled() => Err(Unsettled::Stopping),
+        }
+    }
+}
+
+fn decision(placement: Placement, plan: &Plan, waiter: &Waiter) -> Decision {
+    match placement {
+        Placement::Foreign { name, why } => {
+            error!(job.name = name, reason = why, "the name of a Job is taken by something that is not jobquay's");
+            Decision::Rejected(Rejection::new(Code::ClusterDenied, format!("the Job's name {name} is taken: {why}")))
+        }
+        Placement::Duplicate => Decision::Rejected(Rejection::new(
+            Code::Duplicate,
+            format!("the Job {} of an equal request lives", plan.name()),
+        )),
+        placed => {
+            info!(request.id = waiter.request_id, request.key = %plan.key, job.name = plan.name(), placement = ?placed, "placed");
+            Decision::Placed
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The edge to RabbitMQ (AMQP 0-9-1).
+//!
+//! Two connections, because a broker in alarm stops reading from one that publishes, and the acks on
+//! it would stop too. Nothing outside this module sees a channel. There is no automatic recovery: on
+//! any error, timeout or unasked-for end a whole session is built anew.
+
+mod consumer;
+mod delivery;
+mod message;
+mod publisher;
+mod session;
+pub mod topology;
+
+use std::time::Duration;
+
+pub use consumer::{Consumer, Refill};
+pub use delivery::Delivery;
+pub use message::Message;
+pub use publisher::{Publisher, Receipt, publisher};
+pub use session::connect;
+
+/// The queue of requests.
+pub const REQUESTS: &str = "jobquay.requests";
+/// What could be neither answered nor run.
+pub const DEAD: &str = "jobquay.dead";
+/// Answers whose reply queue did not take them.
+pub const UNDELIVERABLE: &str = "jobquay.undeliverable";
+
+/// Longer than any of these calls takes on a broker that works: beyond it the session is dead.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {action}")]
+    Amqp { action: &'static str, source: lapin::Error },
+    #[error("no answer from the broker within {0:?} to: {1}")]
+    Timeout(Duration, &'static str),
+    #[error("the broker ended the consumer of `{0}` (was the queue deleted?)")]
+    Cancelled(&'static str),
+    #[error("an acknowledgement failed")]
+    Ack,
+    #[error("`{0}` is longer than the 255 bytes of an AMQP short string")]
+    TooLong(String),
+    #[error("the publisher has ended")]
+    Ended,
+}
+
+impl Error {
+    /// Whether the client could not read what the broker sent, which the next try would meet again.
+    fn is_unparseable(&self) -> bool {
+        matches!(self, Self::Amqp { source, .. } if matches!(source.kind(), lapin::ErrorKind::ParsingError(_)))
+    }
+}
+
+/// One call to the broker, bounded.
+async fn call<T>(
+    action: &'static str,
+    limit: Duration,
+    call: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(Error::Amqp { action, source }),
+        Err(_) => Err(Error::Timeout(limit, action)),
+    }
+}
+
+/// A text as an AMQP short string; converting without looking would panic.
+fn short(text: &str) -> Result<lapin::types::ShortString, Error> {
+    lapin::types::ShortString::try_new(text).map_err(|_| Error::TooLong(text.chars().take(40).collect()))
+}

@@ -1,0 +1,171 @@
+//! The session that consumes requests.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, Event};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, connect, short, topology};
+use crate::backoff::Backoff;
+use crate::config::Amqp;
+use crate::telemetry::health::{Edge, Health};
+use crate::telemetry::metrics::Metrics;
+
+/// A session that survived this long with one message at a time has got past what it could not read.
+const CAREFUL_FOR: Duration = Duration::from_secs(5);
+
+/// Consumes `jobquay.requests`, one session after the other.
+pub struct Consumer {
+    pub config: Amqp,
+    pub exchange: Option<String>,
+    pub name: String,
+    pub health: Health,
+    pub metrics: Metrics,
+}
+
+/// How many deliveries a session takes in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refill {
+    Full,
+    /// After a message that the client cannot read, which kills the connection: the broker counts
+    /// that against every delivery in hand, so only one is taken until the bad one has used up its
+    /// tries and is parked by the queue's delivery limit.
+    OneByOne,
+}
+
+/// Why a session ended without an error.
+enum End {
+    Stopped,
+    /// Careful for long enough.
+    Refill,
+}
+
+impl Consumer {
+    /// Calls `handle` for each delivery, concurrently, until `stop`; then hands back what was not
+    /// begun and waits for what was. Handlers of a session that fails are dropped: their deliveries
+    /// come again.
+    pub async fn run<H, F>(self, stop: CancellationToken, handle: H)
+    where
+        H: Fn(Delivery) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut backoff = Backoff::for_sessions();
+        let mut refill = Refill::Full;
+        loop {
+            let mut handlers = JoinSet::new();
+            let ended = self.session(&stop, refill, &handle, &mut handlers, &mut backoff).await;
+            self.health.set(Edge::Consumer, false);
+            match ended {
+                Ok(End::Stopped) => return,
+                Ok(End::Refill) => refill = Refill::Full,
+                Err(error) => {
+                    handlers.shutdown().await;
+                    Metrics::count(&self.metrics.reconnects, "edge", "consumer");
+                    if error.is_unparseable() {
+                        error!(
+                            queue = REQUESTS,
+                            "a message that the AMQP client cannot parse killed the connection; taking one at a time until the broker parks it"
+                        );
+                        refill = Refill::OneByOne;
+                    } else {
+                        warn!(error = &error as &dyn std::error::Error, "consumer session ended");
+                    }
+                    tokio::select! {
+                        () = backoff.wait() => {}
+                        () = stop.cancelled() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn session<H, F>(
+        &self,
+        stop: &CancellationToken,
+        refill: Refill,
+        handle: &H,
+        handlers: &mut JoinSet<()>,
+        backoff: &mut Backoff,
+    ) -> Result<End, Error>
+    where
+        H: Fn(Delivery) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
+        topology::prepare(&connection, self.config.topology, self.exchange.as_deref()).await?;
+        let prefetch = if refill == Refill::OneByOne { 1 } else { self.config.prefetch };
+        let (channel, mut deliveries) = consume(&connection, prefetch).await?;
+        let mut events = connection.events_listener();
+        let broken = CancellationToken::new();
+        let careful = tokio::time::sleep(CAREFUL_FOR);
+        tokio::pin!(careful);
+        self.health.set(Edge::Consumer, true);
+        info!(queue = REQUESTS, prefetch, "consuming");
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = broken.cancelled() => return Err(Error::Ack),
+                () = &mut careful => {
+                    backoff.reset();
+                    if refill == Refill::OneByOne {
+                        drain(&connection, &channel, deliveries, &broken, handlers).await?;
+                        return Ok(End::Refill);
+                    }
+                    careful.as_mut().reset(tokio::time::Instant::now() + Duration::from_secs(86_400));
+                }
+                Some(event) = events.next() => {
+                    if let Event::Error(source) = event {
+                        return Err(Error::Amqp { action: "keep the connection", source });
+                    }
+                }
+                delivery = deliveries.next() => match delivery {
+                    Some(Ok(delivery)) => drop(handlers.spawn(handle(Delivery::new(delivery, broken.clone())))),
+                    Some(Err(source)) => return Err(Error::Amqp { action: "consume", source }),
+                    None => return Err(Error::Cancelled(REQUESTS)),
+                },
+                Some(_) = handlers.join_next() => {}
+            }
+        }
+        self.health.set(Edge::Consumer, false);
+        drain(&connection, &channel, deliveries, &broken, handlers).await?;
+        Ok(End::Stopped)
+    }
+}
+
+async fn consume(connection: &Connection, prefetch: u16) -> Result<(Channel, lapin::Consumer), Error> {
+    let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
+    call("set the prefetch", CALL_TIMEOUT, channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+    let consumed =
+        channel.basic_consume(short(REQUESTS)?, short("")?, BasicConsumeOptions::default(), FieldTable::default());
+    let deliveries = call("consume", CALL_TIMEOUT, consumed).await?;
+    Ok((channel, deliveries))
+}
+
+/// Takes nothing more, hands back what was not begun, waits for what was, and says goodbye. The
+/// caller bounds the wait.
+async fn drain(
+    connection: &Connection,
+    channel: &Channel,
+    mut deliveries: lapin::Consumer,
+    broken: &CancellationToken,
+    handlers: &mut JoinSet<()>,
+) -> Result<(), Error> {
+    call("cancel the consumer", CALL_TIMEOUT, channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default()))
+        .await?;
+    let mut handed_back = 0;
+    while let Some(Ok(delivery)) = deliveries.next().await {
+        Delivery::new(delivery, broken.clone()).requeue().await;
+        handed_back += 1;
+    }
+    let held = handlers.len();
+    while handlers.join_next().await.is_some() {}
+    info!(held, handed_back, "stopped consuming");
+    // What the broker says to the goodbye changes nothing.
+    let _ = call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await;
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The queues that must be there.
+//!
+//! Each look has a channel of its own: a missing queue or a refused right closes the channel.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Connection, ExchangeKind};
+
+use super::{CALL_TIMEOUT, DEAD, Error, REQUESTS, UNDELIVERABLE, call, short};
+use crate::config::Topology;
+
+/// The queues of a dispatcher, the first of which it cannot start without.
+pub const QUEUES: [&str; 3] = [REQUESTS, DEAD, UNDELIVERABLE];
+
+/// Makes or checks what the consumer needs.
+pub(super) async fn prepare(connection: &Connection, topology: Topology, exchange: Option<&str>) -> Result<(), Error> {
+    match topology {
+        Topology::Check => look(connection, REQUESTS).await.map(drop),
+        Topology::Declare => {
+            for queue in QUEUES {
+                declare(connection, queue).await?;
+            }
+            match exchange {
+                Some(exchange) => declare_exchange(connection, exchange).await,
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+/// Whether a queue is there, as far as this user may know: `(messages, consumers)`.
+pub async fn look(connection: &Connection, queue: &str) -> Result<(u32, u32), Error> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
+    let found =
+        call("look at a queue", CALL_TIMEOUT, channel.queue_declare(short(queue)?, passive, FieldTable::default()))
+            .await?;
+    // Best effort: the answer is known, and an unclosed channel ends with its connection.
+    let _ = call("close a channel", CALL_TIMEOUT, channel.close(200, short("looked")?)).await;
+    Ok((found.message_count(), found.consumer_count()))
+}
+
+/// A durable quorum queue. Limits and dead-lettering are left to policies, which can be changed.
+async fn declare(connection: &Connection, queue: &str) -> Result<(), Error> {
+    let mut arguments = FieldTable::default();
+    arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
+    declare_as(connection, queue, arguments).await
+}
+
+async fn declare_as(connection: &Connection, queue: &str, arguments: FieldTable) -> Result<(), Error> {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
+    call("declare a queue", CALL_TIMEOUT, channel.queue_declare(short(queue)?, durable, arguments)).await?;
+    call("close a channel", CALL_TIMEOUT, channel.close(200, short("declared")?)).await
+}
+
+async fn declare_exchange(connection: &Connection, exchange: &str) -> Result<(), Error> {
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
+    let declared = channel.exchange_declare(short(exchange)?, ExchangeKind::Topic, durable, FieldTable::default());
+    call("declare an exchange", CALL_TIMEOUT, declared).await?;
+    call("close a channel", CALL_TIMEOUT, channel.close(200, short("declared")?)).await
+}
+
+/// Whether `queue` is a quorum queue, found out by declaring it as one: the same declaration is
+/// accepted, another type is refused with 406. Made only for a queue that is there.
+pub async fn is_quorum(connection: &Connection, queue: &str) -> Result<bool, Error> {
+    match declare(connection, queue).await {
+        Ok(()) => Ok(true),
+        Err(Error::Amqp { source, .. }) if source.is_amqp_soft_error() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this user may publish through the default exchange, found out with a message that no
+/// queue can take.
+pub async fn may_publish(connection: &Connection) -> Result<(), Error> {
+    let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
+    call("select confirms", CALL_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    let mandatory = BasicPublishOptions { mandatory: true, immediate: false };
+    let (exchange, nowhere) = (short("")?, short(&format!("jobquay.check.{}", uuid::Uuid::now_v7()))?);
+    let published =
+        async { channel.basic_publish(exchange, nowhere, mandatory, b"", BasicProperties::default()).await?.await };
+    call("publish", CALL_TIMEOUT, published).await.map(drop)
+}

@@ -1,0 +1,166 @@
+//! Answers on their way out: an event to its reply queue, confirmed and not returned, or to where
+//! an operator finds it.
+
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use crate::backoff::Backoff;
+use crate::cache::result_key;
+use crate::domain::event::{Event, Reference};
+use crate::domain::key::RequestKey;
+use crate::domain::outcome::Payload;
+use crate::domain::rejection::Rejection;
+use crate::domain::request::Arrival;
+use crate::queue::{DEAD, Error, Message, Publisher, Receipt, UNDELIVERABLE};
+use crate::telemetry::metrics::Metrics;
+
+/// The broker's name for a requester that waits on its own channel. Brokers up to 4.0 return such a
+/// message although it arrived, later ones never do: it is best effort either way.
+const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to.";
+/// A full reply queue gets this many tries, over about half a minute.
+const REFUSALS: u32 = 8;
+
+/// The way out.
+pub struct Replies {
+    pub publisher: Publisher,
+    pub instance: String,
+    /// The topic exchange that gets every event.
+    pub exchange: Option<String>,
+    pub public_url: Option<String>,
+    /// In bytes.
+    pub inline_max: u64,
+    pub metrics: Metrics,
+}
+
+impl Replies {
+    /// Sends a terminal event and returns when it is safe: confirmed where it belongs, or set aside.
+    pub async fn send(&self, event: &Event<'_>) -> Result<(), Error> {
+        let body = event.encode(&self.instance, Timestamp::now());
+        if let Some(exchange) = &self.exchange {
+            let message = Message {
+                exchange: exchange.clone(),
+                routing_key: event.routing_key(),
+                mandatory: false,
+                ..message(event, body.clone())
+            };
+            self.publisher.publish(message).await?;
+        }
+        if let Some(queue) = &event.waiter.reply_to {
+            let mandatory = !queue.starts_with(DIRECT_REPLY);
+            let message = Message { routing_key: queue.clone(), mandatory, ..message(event, body) };
+            if let Err(reason) = self.deliver(message.clone()).await? {
+                self.set_aside(message, queue, &reason).await?;
+            }
+        }
+        self.metrics.finished(event.state().as_str(), event.served_by().map_or("", |served_by| served_by.as_str()));
+        info!(
+            request.id = event.waiter.request_id,
+            state = event.state().as_str(),
+            served_by = event.served_by().map(|served_by| served_by.as_str()),
+            request.key = event.key.map(tracing::field::display),
+            job.name = event.job.map(|job| job.name.as_str()),
+            "answered"
+        );
+        Ok(())
+    }
+
+    /// Puts a request that can be neither answered nor run where an operator finds it. Returns only
+    /// when it is there: the delivery is the last copy.
+    pub async fn bury(&self, arrival: &Arrival, code: &str, why: &str) -> Result<(), Error> {
+        let id = arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone());
+        warn!(request.id = id, code, reason = why, "the request goes to the dead queue");
+        let message = Message {
+            id,
+            exchange: String::new(),
+            routing_key: DEAD.to_owned(),
+            body: arrival.body.clone(),
+            content_type: arrival.content_type.clone().unwrap_or_default(),
+            correlation_id: arrival.correlation_id.clone(),
+            reply_to: arrival.reply_to.clone(),
+            kind: None,
+            headers: vec![("jobquay-code", code.to_owned()), ("jobquay-reason", why.to_owned())],
+            mandatory: true,
+        };
+        let mut backoff = Backoff::for_sessions();
+        while let Err(reason) = self.deliver(message.clone()).await? {
+            error!(queue = DEAD, reason, "the dead queue does not take messages; `jobquay check` says what is missing");
+            backoff.wait().await;
+        }
+        self.metrics.dead.inc();
+        Ok(())
+    }
+
+    /// As [`Self::bury`], for a request that was refused.
+    pub async fn bury_rejected(&self, arrival: &Arrival, rejection: &Rejection) -> Result<(), Error> {
+        self.bury(arrival, rejection.code.as_str(), &rejection.message).await
+    }
+
+    /// How a result appears in an event: whole, or by reference when it is large.
+    pub fn reference(&self, key: &RequestKey, payload: &Payload) -> Option<Reference> {
+        let large = payload.bytes.len() as u64 > self.inline_max;
+        large.then(|| Reference {
+            url: self
+                .public_url
+                .as_ref()
+                .map(|url| format!("{}/api/v1/results/{}", url.trim_end_matches('/'), key.hex())),
+            redis_key: result_key(key),
+        })
+    }
+
+    /// The inner error says why the queue does not take it.
+    async fn deliver(&self, message: Message) -> Result<Result<(), String>, Error> {
+        let mut backoff = Backoff::for_calls();
+        loop {
+            match self.publisher.publish(message.clone()).await? {
+                Receipt::Delivered => return Ok(Ok(())),
+                Receipt::Unroutable { reason } => return Ok(Err(reason)),
+                Receipt::Refused if backoff.tries() >= REFUSALS => return Ok(Err("the queue refused it".into())),
+                Receipt::Refused => backoff.wait().await,
+            }
+        }
+    }
+
+    /// Once, and then the answer counts as given: its requester cannot be reached.
+    async fn set_aside(&self, message: Message, queue: &str, reason: &str) -> Result<(), Error> {
+        self.metrics.undeliverable.inc();
+        let id = message.id.clone();
+        let aside = Message {
+            routing_key: UNDELIVERABLE.to_owned(),
+            headers: [
+                message.headers.clone(),
+                vec![("jobquay-reply-to", queue.to_owned()), ("jobquay-reason", reason.to_owned())],
+            ]
+            .concat(),
+            mandatory: true,
+            ..message
+        };
+        match self.deliver(aside).await? {
+            Ok(()) => warn!(event.id = id, reply_to = queue, reason, "undeliverable: set aside"),
+            Err(why) => error!(
+                event.id = id,
+                reply_to = queue,
+                reason,
+                aside = why,
+                "undeliverable, and {UNDELIVERABLE} does not take it either"
+            ),
+        }
+        Ok(())
+    }
+}
+
+fn message(event: &Event<'_>, body: Vec<u8>) -> Message {
+    let waiter = event.waiter;
+    let trace = [("traceparent", &waiter.traceparent), ("tracestate", &waiter.tracestate)];
+    Message {
+        id: event.id(),
+        exchange: String::new(),
+        routing_key: String::new(),
+        body,
+        content_type: "application/cloudevents+json".into(),
+        correlation_id: waiter.correlation_id.clone(),
+        reply_to: None,
+        kind: Some(event.kind()),
+        headers: trace.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
+        mandatory: true,
+    }
+}

@@ -1,0 +1,182 @@
+//! The only wiring: connect the edges, name the long-lived tasks, wait for a signal or the first
+//! death, drain.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::cache::Store;
+use crate::cluster::{Clients, Jobs, joiner, watch};
+use crate::completion::Completion;
+use crate::config::Config;
+use crate::files;
+use crate::http::{self, Pages};
+use crate::intake::Intake;
+use crate::queue::{Consumer, publisher};
+use crate::reply::Replies;
+use crate::shutdown::Signals;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::{Exposition, Metrics};
+
+/// Runs a dispatcher until it is told to stop. An error means that it ended otherwise.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let (stop, closed) = (CancellationToken::new(), CancellationToken::new());
+    let health = Health::default();
+    let mut tasks = start(&config, &health, &stop, &closed).await?;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        name = tasks.first_end() => anyhow::bail!("the task `{name}` ended"),
+    };
+    info!(signal, grace = ?config.shutdown.grace, "stopping: finishing what is held, handing back the rest");
+    health.drain();
+    stop.cancel();
+    tokio::select! {
+        () = tasks.drain(&closed, config.shutdown.grace) => Ok(()),
+        signal = signals.next() => anyhow::bail!("a second signal ({signal}) ended it at once"),
+    }
+}
+
+async fn start(
+    config: &Config,
+    health: &Health,
+    stop: &CancellationToken,
+    closed: &CancellationToken,
+) -> anyhow::Result<Tasks> {
+    let metrics = Metrics::default();
+    let policies = files::load_policies(config).context("cannot use the policy file")?;
+    let (catalog, problems) = files::load_catalog(config);
+    for problem in &problems {
+        error!(file = %problem.path.display(), reason = problem.reason, "a template is not used");
+    }
+    info!(templates = catalog.templates.len(), unusable = problems.len(), "templates loaded");
+
+    let clients = Clients::connect(&config.kubernetes).await.context("cannot reach a cluster")?;
+    info!(configuration = %clients.origin, server = clients.server, namespace = clients.namespace, "cluster");
+    let store =
+        Arc::new(Store::new(&config.cache, health.clone(), metrics.clone()).context("`cache.url` cannot be used")?);
+    let name = |role: &str| format!("jobquay {} {role}", config.instance);
+    let (publisher, publishing) = publisher(config.amqp.clone(), name("publish"), health.clone(), metrics.clone());
+    let (joiner, joining) = joiner(&clients, config.kubernetes.call_timeout);
+    let jobs = Jobs::new(
+        clients.clone(),
+        config.kubernetes.call_timeout,
+        config.kubernetes.concurrency,
+        joiner,
+        metrics.clone(),
+    );
+    let replies = Arc::new(Replies {
+        publisher,
+        instance: config.instance.clone(),
+        exchange: config.events.exchange.clone(),
+        public_url: config.http.public_url.clone(),
+        inline_max: config.results.inline_max,
+        metrics: metrics.clone(),
+    });
+    let intake = Arc::new(Intake {
+        catalog,
+        policies,
+        store: Arc::clone(&store),
+        jobs: jobs.clone(),
+        replies: Arc::clone(&replies),
+        max_body: config.intake.max_body,
+        default_reply: config.replies.default.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    });
+    let completion = Arc::new(Completion {
+        jobs,
+        store: Arc::clone(&store),
+        replies,
+        grace: config.results.grace,
+        at_work: Completion::permits(),
+        metrics: metrics.clone(),
+    });
+    let consumer = Consumer {
+        config: config.amqp.clone(),
+        exchange: config.events.exchange.clone(),
+        name: name("consume"),
+        health: health.clone(),
+        metrics: metrics.clone(),
+    };
+
+    let mut tasks = Tasks::default();
+    let store_at_start = Arc::clone(&store);
+    if let Some(address) = config.http.listen {
+        let listener = http::listen(address).await?;
+        let exposition = Exposition::new(&metrics, health.clone());
+        let pages =
+            Pages { health: health.clone(), exposition, store, serves_results: config.http.public_url.is_some() };
+        tasks.spawn(HTTP, http::serve(listener, pages, closed.clone()));
+    }
+    tasks.spawn("publisher", publishing);
+    tasks.spawn("joiner", joining);
+    tasks.spawn("completion", completion.run(watch(&clients, health.clone()), stop.clone()));
+    tasks.spawn("intake", {
+        let stop = stop.clone();
+        async move { consumer.run(stop, move |delivery| Arc::clone(&intake).handle(delivery)).await }
+    });
+    // Only to know from the start whether it is there; the log says so when it is not.
+    if let Err(reason) = store_at_start.ping().await {
+        warn!(reason, "Redis is away: every lookup is a miss until it is back");
+    }
+    Ok(tasks)
+}
+
+const HTTP: &str = "http";
+
+/// The long-lived tasks. Intake and completion hold the only handles of the publisher and the joiner,
+/// so these two end by themselves once the former have: with nothing left to publish.
+#[derive(Default)]
+struct Tasks {
+    set: JoinSet<()>,
+    names: HashMap<Id, &'static str>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let id = self.set.spawn(task).id();
+        self.names.insert(id, name);
+    }
+
+    /// Waits for one to end, whichever way; `None` when there is none.
+    async fn next_end(&mut self) -> Option<&'static str> {
+        let id = match self.set.join_next_with_id().await? {
+            Ok((id, ())) => id,
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, "a task died");
+                error.id()
+            }
+        };
+        Some(self.names.remove(&id).unwrap_or("unknown"))
+    }
+
+    async fn first_end(&mut self) -> &'static str {
+        match self.next_end().await {
+            Some(name) => name,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until all have ended, the probes last; after `grace` what is left is dropped, and the
+    /// broker hands it to someone else.
+    async fn drain(&mut self, closed: &CancellationToken, grace: Duration) {
+        let all = async {
+            while self.names.values().any(|name| *name != HTTP) {
+                self.next_end().await;
+            }
+            closed.cancel();
+            while self.next_end().await.is_some() {}
+        };
+        if tokio::time::timeout(grace, all).await.is_err() {
+            warn!(?grace, left = ?self.names.values(), "the grace is over; what is left is handed back by the broker");
+        } else {
+            info!("stopped");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What the process tells about itself: logs, [`metrics`] and [`health`].
+//!
+//! Logs say what happened, once, where it was handled, with fields; never bodies or secrets.
+
+pub mod health;
+pub mod metrics;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Sets up logging to standard error. Fails on a `log.level` that does not parse.
+pub fn init(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder()
+        .parse(&log.level)
+        .map_err(|error| anyhow::anyhow!("`log.level` = `{}`: {error}", log.level))?;
+    let pretty = match log.format {
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if pretty {
+        lines.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
+    } else {
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+    }
+    Ok(())
+}

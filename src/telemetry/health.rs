@@ -1,0 +1,128 @@
+//! Whether each edge does its work; written by the edges, read by the probes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Shared by all edges of one process.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    started: Instant,
+    consumer: AtomicBool,
+    publisher: AtomicBool,
+    watch: AtomicBool,
+    cache: AtomicBool,
+    draining: AtomicBool,
+    /// Milliseconds after `started`.
+    last_watch_event: AtomicU64,
+}
+
+/// One line of `/readyz?verbose`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Check {
+    pub name: &'static str,
+    pub state: &'static str,
+    /// Whether readiness fails with it.
+    pub failed: bool,
+}
+
+/// An edge that is there or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// The consumer is registered with the broker.
+    Consumer,
+    /// The confirm channel is open.
+    Publisher,
+    /// The watch on Jobs has listed and not failed since.
+    Watch,
+    /// Redis answered last.
+    Cache,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(State {
+            started: Instant::now(),
+            consumer: AtomicBool::new(false),
+            publisher: AtomicBool::new(false),
+            watch: AtomicBool::new(false),
+            cache: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            last_watch_event: AtomicU64::new(0),
+        }))
+    }
+}
+
+impl Health {
+    pub fn set(&self, edge: Edge, up: bool) {
+        self.flag(edge).store(up, Ordering::Relaxed);
+    }
+
+    pub fn is_up(&self, edge: Edge) -> bool {
+        self.flag(edge).load(Ordering::Relaxed)
+    }
+
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn watch_event(&self) {
+        let since_start = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last_watch_event.store(since_start, Ordering::Relaxed);
+    }
+
+    pub fn since_watch_event(&self) -> Duration {
+        let last = Duration::from_millis(self.0.last_watch_event.load(Ordering::Relaxed));
+        self.0.started.elapsed().saturating_sub(last)
+    }
+
+    /// A dispatcher without Redis is slower and not wrong, so that is no reason to take it out.
+    pub fn checks(&self) -> Vec<Check> {
+        let up = |name, edge, word| {
+            let up = self.is_up(edge);
+            Check { name, state: if up { word } else { "down" }, failed: !up }
+        };
+        let cache = if self.is_up(Edge::Cache) { "up" } else { "degraded" };
+        let draining = self.0.draining.load(Ordering::Relaxed);
+        vec![
+            up("consumer", Edge::Consumer, "registered"),
+            up("publisher", Edge::Publisher, "open"),
+            up("watch", Edge::Watch, "alive"),
+            Check { name: "redis", state: cache, failed: false },
+            Check { name: "shutdown", state: if draining { "draining" } else { "not asked for" }, failed: draining },
+        ]
+    }
+
+    fn flag(&self, edge: Edge) -> &AtomicBool {
+        match edge {
+            Edge::Consumer => &self.0.consumer,
+            Edge::Publisher => &self.0.publisher,
+            Edge::Watch => &self.0.watch,
+            Edge::Cache => &self.0.cache,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_needs_every_edge_but_redis() {
+        let health = Health::default();
+        let ready = |health: &Health| health.checks().iter().all(|check| !check.failed);
+        assert!(!ready(&health));
+        for edge in [Edge::Consumer, Edge::Publisher, Edge::Watch] {
+            health.set(edge, true);
+        }
+        assert!(ready(&health), "without Redis");
+        health.set(Edge::Watch, false);
+        assert!(!ready(&health));
+        health.set(Edge::Watch, true);
+        health.drain();
+        assert!(!ready(&health), "draining");
+    }
+}
