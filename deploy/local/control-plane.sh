@@ -27,7 +27,8 @@ apiserver_start() {
     --authorization-mode=Node,RBAC --allow-privileged=true \
     --endpoint-reconciler-type=none --service-cluster-ip-range=10.0.0.0/24 \
     --kubelet-client-certificate="$dir/pki/admin.crt" --kubelet-client-key="$dir/pki/admin.key" \
-    --kubelet-certificate-authority="$dir/pki/ca.crt" --kubelet-preferred-address-types=Hostname
+    --kubelet-certificate-authority="$dir/pki/ca.crt" --kubelet-preferred-address-types=Hostname \
+    --shutdown-watch-termination-grace-period=1s
 }
 apiserver_ready() { api "$apiserver_port/readyz" >/dev/null; }
 apiserver_then() { :; }

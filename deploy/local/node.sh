@@ -127,6 +127,12 @@ node_pids() {
 
 clear_node() {
   local mount group deadline=$((SECONDS + 10))
+  # Three places of the machine that cannot be moved: shims' sockets, the network plugins' results, links to logs.
+  {
+    grep -hos '/run/.*' "$dir"/containerd/state/io.containerd.runtime.v2.task/*/*/address
+    grep -lsF "$dir/containerd/" /var/lib/cni/results/*
+    find /var/log/containers -lname "$dir/kubelet/*" 2>/dev/null
+  } | xargs -r rm -f || true
   # Deepest first. A network namespace is a mount too, and takes its interfaces along.
   cut -d' ' -f2 /proc/mounts | grep -F "$dir/" | sort -r | while read -r mount; do
     [[ $mount != "$dir"/* ]] || umount -l "$mount" 2>/dev/null || true

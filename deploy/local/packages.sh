@@ -54,16 +54,19 @@ apt_install() (
   DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >"$dir/apt.log" 2>&1 9>&-
 )
 
+kubebox_is_current() { [[ -x $kubebox && -r $kubebox.sources && $(<"$kubebox.sources") == "$sources" ]]; }
+
 build_kubebox() {
-  local part
+  local part sources
   for part in "$@"; do
     case $part in etcd | apiserver | controllers | scheduler | kubelet | containerd) ;; *) continue ;; esac
+    sources=$(cat "$here"/kubebox/*.go "$here"/kubebox/go.* | sha256sum | cut -d' ' -f1)-$kubernetes_version
+    ! kubebox_is_current || return 0
     (
       mkdir -p "${kubebox%/*}"
       exec 7>"$kubebox.lock"
-      flock 7
-      sources=$(cat "$here"/kubebox/*.go "$here"/kubebox/go.* | sha256sum | cut -d' ' -f1)-$kubernetes_version
-      [[ -x $kubebox && -r $kubebox.sources && $(<"$kubebox.sources") == "$sources" ]] && exit
+      flock 7   # two stacks may start at once
+      ! kubebox_is_current || exit 0
       command -v go >/dev/null || die "go is not on the PATH; it builds Kubernetes once: install Go 1.26 or later, or use a cluster of yours: KUBECONFIG=FILE"
       echo "building Kubernetes $kubernetes_version from its Go modules: some minutes, once"
       # Without the stamp clients refuse to parse the server's version.

@@ -4,20 +4,20 @@
 # now. Beside that every process carries JOBQUAY_STACK=<our folder> in its environment, and its children inherit it,
 # so that what was lost (a deleted pid file, an orphaned shim) is still found, and nothing else ever is.
 
-# Prints the start time of a live process; a zombie is not one.
+# Prints the start time of a live process. A zombie is not one, unless threads of it still hold its files and ports.
 start_time() {
   local stat
   { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
   stat=${stat##*) }   # the program's name before this may hold blanks
   # shellcheck disable=SC2086
   set -- $stat
-  [[ $1 != Z && $1 != X ]] && echo "${20}"
+  [[ $1 != [ZX] || ${18} -gt 1 ]] && echo "${20}"
 }
 
 pid_of() {
   local pid started
   { read -r pid started <"$dir/run/$1.pid"; } 2>/dev/null || return 1
-  [[ -n $pid && $(start_time "$pid") == "$started" ]] && echo "$pid"
+  [[ $pid =~ ^[0-9]+$ && -n $started && $(start_time "$pid") == "$started" ]] && echo "$pid"
 }
 runs() { pid_of "$1" >/dev/null; }
 

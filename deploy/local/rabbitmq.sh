@@ -1,6 +1,9 @@
 # RabbitMQ, as one private node with the management plugin, users and policies from rabbitmq-definitions.json.
 
-rabbitmq_ports() { echo "$rabbitmq_port" "$management_port" "$distribution_port" "$epmd_port"; }
+rabbitmq_ports() {
+  echo "$rabbitmq_port" "$management_port" "$distribution_port"
+  runs epmd || echo "$epmd_port"
+}
 rabbitmq_address() { echo "127.0.0.1:$rabbitmq_port"; }
 
 rabbitmq_start() {
@@ -36,6 +39,8 @@ CONF
     RABBITMQ_DIST_PORT="$distribution_port" \
     RABBITMQ_MNESIA_BASE="$home" \
     RABBITMQ_LOGS=- \
+    RABBITMQ_LOG_BASE="$home" \
+    ERL_CRASH_DUMP_SECONDS=0 \
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \
     /usr/lib/rabbitmq/bin/rabbitmq-server
 }
