@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The control plane: etcd, API server, controller manager and scheduler, and the certificates that they trust.
 
 etcd_ports() { echo "$etcd_port" "$etcd_peer_port"; }
@@ -73,8 +74,8 @@ kubectl_here() {
 # The namespace in which Jobs run, and the Secret that the examples mount. Pods start only once the namespace has
 # its default service account.
 prepare_namespace() {
-  kubectl_here apply --server-side --field-manager=jobquay-stack -f "$here/namespace.yaml" >>"$dir/log/namespace.log" 2>&1 &&
-    kubectl_here -n work wait --for=create --timeout=30s serviceaccount/default >>"$dir/log/namespace.log" 2>&1 ||
+  { kubectl_here apply --server-side --field-manager=jobquay-stack -f "$here/namespace.yaml" >>"$dir/log/namespace.log" 2>&1 &&
+    kubectl_here -n work wait --for=create --timeout=30s serviceaccount/default >>"$dir/log/namespace.log" 2>&1; } ||
     die "the namespace work could not be made: $(tail -n 3 "$dir/log/namespace.log")"
 }
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The node: containerd with images made here, and a kubelet.
 #
 # Everything that a node usually keeps in fixed places of the machine is moved into the stack's folder, and its pods
@@ -47,8 +48,8 @@ containerd_ready() { containerd_ctl version; }
 # No registry: pods get their images from here only, with imagePullPolicy IfNotPresent or Never.
 containerd_then() {
   local archive=$dir/containerd/images.tar
-  "$kubebox" image "$archive" /bin/busybox registry.local/worker:1 "registry.local/pause:1=/bin/sleep 2147483647" &&
-    containerd_ctl -n k8s.io images import "$archive" ||
+  { "$kubebox" image "$archive" /bin/busybox registry.local/worker:1 "registry.local/pause:1=/bin/sleep 2147483647" &&
+    containerd_ctl -n k8s.io images import "$archive"; } ||
     die "the images could not be made; is /bin/busybox the one of Debian's busybox-static?"
 }
 containerd_ctl() { ctr -a "$dir/containerd/containerd.sock" "$@" >/dev/null 2>&1; }
@@ -106,7 +107,7 @@ control_groups() {
 make_control_groups() {
   local hierarchy file
   if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
-    for file in cpu cpuset memory pids; do echo "+$file" >/sys/fs/cgroup/cgroup.subtree_control; done ||
+    echo "+cpu +cpuset +memory +pids" >/sys/fs/cgroup/cgroup.subtree_control ||
       die "the control group controllers cannot be delegated (in a container: start it with --cgroupns=host)"
     mkdir -p "/sys/fs/cgroup/$id"
     return

@@ -1,11 +1,11 @@
+# shellcheck shell=bash
 # What the machine must have: root for a node, Debian packages, and Kubernetes built once from its Go modules.
 
 kubernetes_version=v1.36.3
 kubebox=$repository/target/local/kubebox
 
 check_privilege() {
-  ((EUID == 0)) && return
-  if [[ " $* " == *" kubelet "* || " $* " == *" containerd "* ]]; then
+  if ((EUID != 0)) && [[ " $* " == *" kubelet "* || " $* " == *" containerd "* ]]; then
     die "a node (kubelet, containerd) needs root" "run it as root, or without a node: STACK_NODE=0, or with a cluster of yours: KUBECONFIG=FILE"
   fi
 }
@@ -39,7 +39,9 @@ install_packages() {
   command -v apt-get >/dev/null || die "missing: ${missing[*]} (Debian's names); install them, there is no apt-get here"
   ((EUID == 0)) || die "missing: ${missing[*]}" "install them: apt-get install ${missing[*]}"
   echo "installing ${missing[*]}"
-  apt_install "${missing[@]}" || { apt-get update -q && apt_install "${missing[@]}"; } >"$dir/apt.log" 2>&1 ||
+  {
+    apt_install "${missing[@]}" || { apt-get update -q && apt_install "${missing[@]}"; }
+  } >"$dir/apt.log" 2>&1 9>&- ||
     die "apt-get could not install ${missing[*]}; see $dir/apt.log"
 }
 
@@ -51,7 +53,7 @@ apt_install() (
     printf '#!/bin/sh\nexit 101\n' >$policy
     chmod +x $policy
   fi
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >"$dir/apt.log" 2>&1 9>&-
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
 )
 
 kubebox_is_current() { [[ -x $kubebox && -r $kubebox.sources && $(<"$kubebox.sources") == "$sources" ]]; }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Processes: start them detached, know them again, end them by pid.
 #
 # A pid file holds "PID START", START being the process's start time: a pid alone may belong to another program by

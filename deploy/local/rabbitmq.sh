@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # RabbitMQ, as one private node with the management plugin, users and policies from rabbitmq-definitions.json.
 
 rabbitmq_ports() {

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Redis, as the cache that it is to jobquay: nothing on disk, the least used keys go first.
 
 redis_ports() { echo "$redis_port"; }
