@@ -19,3 +19,4 @@ pub mod rejection;
 pub mod request;
 pub mod template;
 pub mod waiter;
+mod yaml;

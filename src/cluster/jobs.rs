@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::join::{JoinVerdict, Joiner};
 use super::{Clients, Error, call};
 use crate::domain::event::JobInfo;
-use crate::domain::job::{MAX_WAITERS, MAX_WAITERS_BYTES, Standing, finalizer_index, standing};
+use crate::domain::job::{MAX_WAITERS, MAX_WAITERS_BYTES, Standing, attempts, finalizer_index, standing};
 use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME, Plan};
 use crate::domain::outcome::OutcomeRecord;
 use crate::domain::rejection::Rejection;
@@ -215,14 +215,13 @@ impl Jobs {
         }
     }
 
+    /// What an event tells of the Job.
     pub fn info(&self, job: &Job) -> JobInfo {
-        let status = job.status.as_ref();
-        let count = |pods: Option<i32>| pods.unwrap_or_default();
         JobInfo {
             namespace: self.namespace().to_owned(),
             name: job.metadata.name.clone().unwrap_or_default(),
             uid: job.metadata.uid.clone().unwrap_or_default(),
-            attempts: status.map_or(0, |status| count(status.succeeded) + count(status.failed)),
+            attempts: attempts(job),
         }
     }
 

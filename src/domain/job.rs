@@ -48,6 +48,18 @@ fn holds<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
     conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
 }
 
+/// How many pods have ended. Those that the Job controller has seen and not counted yet are part of it:
+/// at the first sight of a success its only pod is still among them.
+pub fn attempts(job: &Job) -> i32 {
+    let Some(status) = &job.status else { return 0 };
+    let uncounted = status.uncounted_terminated_pods.as_ref().map_or(0, |pods| {
+        let length = |uids: &Option<Vec<String>>| uids.as_ref().map_or(0, Vec::len);
+        length(&pods.succeeded) + length(&pods.failed)
+    });
+    let counted = status.succeeded.unwrap_or_default() + status.failed.unwrap_or_default();
+    counted.saturating_add(i32::try_from(uncounted).unwrap_or(i32::MAX))
+}
+
 /// When the Job ended, as its status says it.
 pub fn finished_at(job: &Job) -> Option<jiff::Timestamp> {
     let verdicts = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"];

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::rejection::{Code, Rejection};
 use super::request::{InlineJob, Request, Work};
+use super::yaml;
 
 /// Queues that no answer may be sent to: a reply there would be read as a request, or be lost among
 /// what operators look after.
@@ -56,7 +57,7 @@ struct InlineDocument {
 impl Policies {
     /// Loads the policy file. The error is a sentence for the operator that names the policy and field.
     pub fn load(yaml: &str) -> Result<Self, String> {
-        let document: Document = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        let document: Document = yaml::from_str(yaml)?;
         document.policies.into_iter().map(Policy::load).collect::<Result<_, _>>().map(Self)
     }
 

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::fields::parse_duration;
 use super::json::child;
 use super::rejection::{Code, Rejection};
+use super::yaml;
 pub use substitution::Scope;
 pub(super) use substitution::escape_expansion;
 
@@ -120,7 +121,7 @@ struct LimitsDocument {
 impl Template {
     /// Loads one YAML document. The error is a sentence for the operator that names the field.
     pub fn load(yaml: &str, defaults: &TemplateDefaults) -> Result<Self, String> {
-        let document: Document = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        let document: Document = yaml::from_str(yaml)?;
         if !is_name(&document.name) {
             return Err(format!(
                 "name: `{}` must be lower-case letters, digits and `-`, at most {MAX_NAME}",

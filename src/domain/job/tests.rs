@@ -36,6 +36,13 @@ fn a_verdict_is_read_early_and_only_when_true() {
     }
 }
 
+#[test]
+fn attempts_count_the_pods_that_are_not_booked_yet() {
+    let status = json!({"failed": 1, "uncountedTerminatedPods": {"succeeded": ["u-1"]}});
+    assert_eq!(attempts(&job(json!({"metadata": {}, "status": status}))), 2);
+    assert_eq!(attempts(&job(json!({"metadata": {}}))), 0);
+}
+
 fn waiter(request_id: &str) -> Waiter {
     serde_json::from_value(json!({"r": request_id, "q": "replies", "t": "1970-01-01T00:00:00Z"})).unwrap()
 }

@@ -1,0 +1,113 @@
+//! What a request may say about the cache, and what may stand in the cache.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jobquay::cache::{Entry, encode, result_key};
+use jobquay::domain::event::JobInfo;
+use jobquay::domain::key::RequestKey;
+use jobquay::domain::outcome::Payload;
+use serde_json::{Value, json};
+
+use crate::support::stack::STACK;
+use crate::support::{Request, World};
+
+/// A job that says something else each time.
+fn request(cache: &Value) -> Request {
+    Request::json(
+        &json!({"template": "script", "params": {"script": "cat /proc/sys/kernel/random/uuid"}, "cache": cache}),
+    )
+}
+
+pub(crate) async fn redis() -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(STACK.value("REDIS_URL")).expect("a URL");
+    client.get_multiplexed_async_connection().await.expect("Redis")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mode_does_what_it_says() {
+    let world = World::new("modes").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let first = producer.ask(request(&json!({}))).await;
+    let mut ask = async |cache: Value| {
+        let event = producer.ask(request(&cache)).await;
+        (event.served_by().to_owned(), event.result("text").clone())
+    };
+    let text = first.result("text").clone();
+    assert_eq!(ask(json!({"mode": "use"})).await, ("cache".into(), text.clone()));
+    assert_eq!(ask(json!({"mode": "only"})).await, ("cache".into(), text.clone()));
+    let (served_by, bypassed) = ask(json!({"mode": "bypass", "no_store": true})).await;
+    assert!(served_by == "executed" && bypassed != text, "it ran alone");
+    assert_eq!(ask(json!({})).await.1, text, "and kept nothing");
+    let (served_by, refreshed) = ask(json!({"mode": "refresh"})).await;
+    assert!(served_by == "executed" && refreshed != text);
+    assert_eq!(ask(json!({})).await, ("cache".into(), refreshed.clone()), "the new result replaced the old");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let (served_by, younger) = ask(json!({"max_age": "1s"})).await;
+    assert!(served_by == "executed" && younger != refreshed, "too old was a miss");
+    assert_eq!(ask(json!({})).await, ("cache".into(), younger.clone()));
+    let (_, bypassed) = ask(json!({"mode": "bypass"})).await;
+    assert_eq!(ask(json!({})).await, ("cache".into(), bypassed.clone()));
+    let (served_by, salted) = ask(json!({"salt": "2026-11"})).await;
+    assert!(served_by == "executed" && salted != bypassed, "another salt is another key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ttl_ends_a_result() {
+    let world = World::new("ttl").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let first = producer.ask(request(&json!({"ttl": "2s"}))).await;
+    assert_eq!(producer.ask(request(&json!({}))).await.served_by(), "cache");
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    let later = producer.ask(request(&json!({}))).await;
+    assert_eq!(later.served_by(), "executed");
+    assert_ne!(first.result("text"), later.result("text"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_does_not_verify_is_a_miss_and_a_metric() {
+    let world = World::new("poisoned").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let first = producer.ask(request(&json!({}))).await;
+    let key = RequestKey::from_hex(first.data()["key"].as_str().expect("a key")).expect("a key");
+    let mut redis = redis().await;
+    let () =
+        redis::cmd("SET").arg(result_key(&key)).arg("jobquay1\n{}\npoison").query_async(&mut redis).await.expect("SET");
+    let second = producer.ask(request(&json!({}))).await;
+    assert_eq!(second.served_by(), "executed");
+    assert!(dispatcher.metric("jobquay_cache_lookups_total", "invalid") >= 1.0);
+    let third = producer.ask(request(&json!({}))).await;
+    assert_eq!(
+        (third.served_by(), third.result("text")),
+        ("cache", second.result("text")),
+        "it was replaced by a true one"
+    );
+}
+
+/// Two runs of one key can overlap only through somebody's hand, and still everyone is told one result.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_value_of_a_key_is_what_everyone_is_told() {
+    let world = World::new("first-value").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let id = producer.send(Request::template("script", &json!({"script": "sleep 3; echo mine"}))).await;
+    let job = world.the_job().await;
+    let key = jobquay::domain::job::key(&job).expect("a key");
+    let earlier = Entry {
+        key,
+        job: JobInfo { namespace: world.name.clone(), name: "jq-earlier".into(), uid: "u-earlier".into(), attempts: 1 },
+        created_at: Timestamp::now(),
+        expires_at: Timestamp::now() + Duration::from_secs(600),
+        payload: Payload::new(b"earlier\n".to_vec()),
+    };
+    let mut redis = redis().await;
+    let () = redis::cmd("SET").arg(result_key(&key)).arg(encode(&earlier)).query_async(&mut redis).await.expect("SET");
+    let event = producer.event().await;
+    assert_eq!((event.request_id(), event.result("text")), (id.as_str(), &json!("earlier\n")));
+    assert_eq!(event.data()["job"]["uid"], "u-earlier", "and it says whose it is");
+    let later = producer.ask(Request::template("script", &json!({"script": "sleep 3; echo mine"}))).await;
+    assert_eq!((later.served_by(), later.result("text")), ("cache", &json!("earlier\n")));
+}

@@ -1,0 +1,22 @@
+//! The behaviour of the whole, on real parts: a real broker, a real Redis, a real API server and real
+//! pods. `make test` starts them; without them every test here fails and says so.
+//!
+//! Each test has a virtual host, a namespace and a tenant of its own, so they run side by side. Those
+//! that take a part away have it for themselves (see [`support::World`]).
+
+mod support;
+
+mod cache_control;
+mod collisions;
+mod command_line;
+mod crashes;
+mod failures;
+mod main_job;
+mod operations;
+mod outages;
+mod policy;
+mod rejections;
+mod release_order;
+mod replies;
+mod results;
+mod seed_job;

@@ -1,0 +1,230 @@
+//! Requests that are refused: each gets its code and place, or goes where an operator finds it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use kube::api::PostParams;
+use serde_json::{Value, json};
+
+use crate::support::{Request, World, eventually};
+
+/// The messages in the dead queue, once there are `count` of them.
+async fn dead(world: &World, count: usize) -> Vec<Value> {
+    let mut found = Vec::new();
+    eventually("messages in the dead queue", async || {
+        found.extend(world.broker.drain("jobquay.dead"));
+        (found.len() >= count).then_some(())
+    })
+    .await;
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_is_answered_with_its_code_and_pointer() {
+    let world = World::new("refused").await;
+    let dispatcher = world.dispatcher_with(&["intake.max_body=1KiB"]).await;
+    let mut producer = world.producer().await;
+    let large = format!(r#"{{"template": "script", "params": {{"script": "{}"}}}}"#, "x".repeat(2000));
+    for (body, code, pointer) in [
+        ("{\"template\": ", "request.malformed", json!("/template")),
+        ("[1, 2]", "request.malformed", json!("")),
+        (r#"{"template": "script", "parms": {}}"#, "request.unknown_field", json!("/parms")),
+        (r#"{"template": "scirpt"}"#, "template.unknown", json!("/template")),
+        (r#"{"template": "script", "params": {"script": 7}}"#, "params.invalid", json!("/params/script")),
+        (r#"{"template": "script", "params": {}}"#, "params.invalid", json!("/params")),
+        (
+            r#"{"template": "script", "params": {"script": "", "n": 9007199254740993}}"#,
+            "params.number_out_of_range",
+            json!("/params/n"),
+        ),
+        (r#"{"job": {"name": "x", "image": "elsewhere/x:1"}}"#, "policy.denied", json!("/job/image")),
+        (r#"{"template": "script", "params": {"script": "x"}, "cache": {"mode": "only"}}"#, "cache.miss", Value::Null),
+        (large.as_str(), "request.too_large", Value::Null),
+    ] {
+        let event = producer.ask(Request { body: body.into(), ..Request::default() }).await;
+        assert_eq!((event.state(), event.error("code")), ("rejected", &json!(code)), "{body:.60}");
+        assert_eq!(event.error("pointer"), &pointer, "{body:.60}");
+        assert!(!event.error("message").as_str().unwrap_or_default().is_empty());
+    }
+    assert_eq!(world.all_jobs().await.len(), 0);
+    assert_eq!(dispatcher.metric("jobquay_requests_finished_total", "rejected"), 10.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_no_text_and_has_no_reply_address_goes_to_the_dead_queue_with_its_reason() {
+    let world = World::new("dead").await;
+    let _dispatcher = world.dispatcher().await;
+    let producer = world.producer().await;
+    producer.send(Request { body: vec![0xff, 0x00, 0x7b], no_reply: true, ..Request::default() }.id("poison-1")).await;
+    let dead = dead(&world, 1).await;
+    assert_eq!(dead[0]["properties"]["message_id"], "poison-1");
+    assert_eq!(dead[0]["properties"]["headers"]["jobquay-code"], "request.malformed");
+    assert!(
+        dead[0]["properties"]["headers"]["jobquay-reason"].as_str().is_some_and(|reason| reason.contains("not JSON"))
+    );
+    assert_eq!(
+        (&dead[0]["payload"], &dead[0]["payload_encoding"]),
+        (&json!("/wB7"), &json!("base64")),
+        "the body as it came"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_that_passed_in_the_queue_ends_the_request_without_a_job() {
+    let world = World::new("expired").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let body = json!({"template": "script", "params": {"script": "echo late"}, "deadline": "2020-01-01T00:00:00Z"});
+    let event = producer.ask(Request::json(&body)).await;
+    assert_eq!((event.state(), event.body["type"].as_str()), ("expired", Some("dev.jobquay.job.expired.v1")));
+    assert_eq!(world.all_jobs().await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_live_job_can_be_refused_as_a_duplicate() {
+    let world = World::new("duplicate").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let body = json!({"template": "script", "params": {"script": "sleep 3; echo one"}, "on_duplicate": "reject"});
+    let first = producer.send(Request::json(&body)).await;
+    world.the_job().await;
+    let second = producer.ask(Request::json(&body)).await;
+    assert_eq!((second.state(), second.error("code")), ("rejected", &json!("duplicate")));
+    let event = producer.event().await;
+    assert_eq!((event.request_id(), event.state()), (first.as_str(), "succeeded"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_squatted_job_name_ends_in_an_error_and_never_in_a_result() {
+    let world = World::new("squatted").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let request = || Request::template("script", &json!({"script": "echo true-result", "tag": "s"}));
+    let name = producer.ask(request()).await.data()["job"]["name"].as_str().expect("a name").to_owned();
+    world.settled().await;
+    world.jobs().delete(&name, &kube::api::DeleteParams::background()).await.expect("a delete");
+    eventually("the name is free", async || {
+        world.jobs().get_opt(&name).await.expect("an answer").is_none().then_some(())
+    })
+    .await;
+    let squatter = json!({
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "somebody"}},
+        "spec": {"suspend": true, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "w", "image": "registry.local/worker:1"}]}}},
+    });
+    let squatter = serde_json::from_value(squatter).expect("a Job");
+    world.jobs().create(&PostParams::default(), &squatter).await.expect("a squatter");
+    let mut refresh = request();
+    refresh.body = json!({"template": "script", "params": {"script": "echo true-result", "tag": "s"}, "cache": {"mode": "refresh"}}).to_string().into();
+    let event = producer.ask(refresh).await;
+    assert_eq!((event.state(), event.error("code")), ("rejected", &json!("cluster.denied")));
+    assert!(event.error("message").as_str().is_some_and(|message| message.contains(&name)));
+    assert!(world.jobs().get(&name).await.expect("it stands").metadata.finalizers.is_none(), "untouched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_the_api_server_refuses_is_told_in_its_words() {
+    let world = World::new("denied").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let body = json!({"job": {"name": "x", "image": "registry.local/worker:1", "resources": {"memory": "lots"}}});
+    let event = producer.ask(Request::json(&body)).await;
+    assert_eq!((event.state(), event.error("code")), ("rejected", &json!("cluster.denied")));
+    assert!(
+        event.error("message").as_str().is_some_and(|message| message.contains("quantities")),
+        "{}",
+        event.error("message")
+    );
+}
+
+/// The client cannot read a short string that is not UTF-8, and its connection dies of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correlation_id_that_is_not_utf8_is_parked_by_the_broker_and_its_neighbours_are_answered() {
+    let world = World::new("not-utf8").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let before = producer.send(Request::template("script", &json!({"script": "echo before"}))).await;
+    publish_raw(&world, b"\xff\xfe");
+    let mut after = Vec::new();
+    for number in 0..5 {
+        after
+            .push(producer.send(Request::template("script", &json!({"script": format!("echo after {number}")}))).await);
+    }
+    let mut answered: Vec<_> = producer.events(6).await.iter().map(|event| event.request_id().to_owned()).collect();
+    answered.sort();
+    let mut sent = [vec![before], after].concat();
+    sent.sort();
+    assert_eq!(answered, sent);
+    dispatcher.says("a message that the AMQP client cannot parse").await;
+    // Parked where nobody consumes, and service goes on by itself.
+    eventually("it is parked", async || {
+        // This client cannot read the message either, so the management API looks.
+        (!world.broker.drain("jobquay.dead").is_empty()).then_some(())
+    })
+    .await;
+    let event = producer.ask(Request::template("script", &json!({"script": "echo again"}))).await;
+    assert_eq!(event.state(), "succeeded");
+    assert!(producer.event_within(Duration::from_millis(500)).await.is_none());
+}
+
+/// Publishes one message with the given bytes as its correlation id, in frames made by hand.
+fn publish_raw(world: &World, correlation_id: &[u8]) {
+    let mut stream = TcpStream::connect(world.broker.address()).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    stream.write_all(b"AMQP\x00\x00\x09\x01").expect("the protocol header");
+    let mut say = |class: u16, method: u16, channel: u16, arguments: &[u8]| {
+        let payload = [&class.to_be_bytes()[..], &method.to_be_bytes(), arguments].concat();
+        stream.write_all(&frame(1, channel, &payload)).expect("a frame");
+    };
+    let short = |text: &[u8]| [&[u8::try_from(text.len()).expect("short")][..], text].concat();
+    let long = |text: &[u8]| [&u32::try_from(text.len()).expect("long").to_be_bytes()[..], text].concat();
+    // connection.start-ok, tune-ok, open; channel.open; basic.publish: the broker answers in between, and is not waited for.
+    say(10, 11, 0, &[&long(b"")[..], &short(b"PLAIN"), &long(b"\0guest\0guest"), &short(b"en_US")].concat());
+    say(10, 31, 0, &[0, 0, 0, 2, 0, 0, 0, 0]);
+    say(10, 40, 0, &[&short(world.broker.vhost.as_bytes())[..], &short(b""), &[0]].concat());
+    say(20, 10, 1, &short(b""));
+    say(60, 40, 1, &[&[0, 0][..], &short(b""), &short(b"jobquay.requests"), &[0]].concat());
+    let body = br#"{"template": "script", "params": {"script": "echo never"}}"#;
+    // Delivery mode and correlation id are present: bits 12 and 10 of the flags.
+    let flags = (1u16 << 12 | 1 << 10).to_be_bytes();
+    let header =
+        [&60u16.to_be_bytes()[..], &[0, 0], &(body.len() as u64).to_be_bytes(), &flags, &[2], &short(correlation_id)]
+            .concat();
+    stream.write_all(&frame(2, 1, &header)).expect("the content header");
+    stream.write_all(&frame(3, 1, body)).expect("the content");
+    let channel_close =
+        [&20u16.to_be_bytes()[..], &40u16.to_be_bytes(), &200u16.to_be_bytes(), &short(b""), &[0, 0, 0, 0]].concat();
+    stream.write_all(&frame(1, 1, &channel_close)).expect("a goodbye");
+    // The answer to the goodbye comes after everything before it was taken.
+    let mut answers = Vec::new();
+    let close_ok = [20u16.to_be_bytes(), 41u16.to_be_bytes()].concat();
+    let mut buffer = [0; 4096];
+    while !answers.windows(4).any(|window| window == close_ok) {
+        let read = stream.read(&mut buffer).expect("the broker answers");
+        assert!(read > 0, "the broker closed the connection: {:?}", String::from_utf8_lossy(&answers));
+        answers.extend_from_slice(&buffer[..read]);
+    }
+}
+
+fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a frame fits");
+    [&[kind][..], &channel.to_be_bytes(), &length.to_be_bytes(), payload, &[0xce]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_address_that_may_not_be_written_to_never_is() {
+    let world = World::new("own-queues").await;
+    let _dispatcher = world.dispatcher().await;
+    let producer = world.producer().await;
+    for queue in ["jobquay.requests", "jobquay.dead", "jobquay.pending.default"] {
+        producer
+            .send(Request { reply_to: Some(queue.into()), ..Request::template("script", &json!({"script": "echo x"})) })
+            .await;
+    }
+    let dead = dead(&world, 3).await;
+    assert_eq!(dead.len(), 3);
+    for message in dead {
+        assert_eq!(message["properties"]["headers"]["jobquay-code"], "reply_to.denied");
+    }
+    assert_eq!(world.all_jobs().await.len(), 0);
+}

@@ -1,0 +1,146 @@
+//! The tests that a patch makes before it changes a Job, against the real API server.
+
+use std::time::{Duration, Instant};
+
+use jobquay::cluster::{Claim, Clients, Jobs, Origin, Placement, Released, joiner};
+use jobquay::domain::key::{KeyParts, RequestKey};
+use jobquay::domain::manifest::{CachePlan, JOB_FINALIZER, Plan};
+use jobquay::domain::outcome::{Outcome, Payload};
+use jobquay::domain::template::{Limits, ResultPlan, ResultSource};
+use jobquay::domain::waiter::Waiter;
+use jobquay::telemetry::metrics::Metrics;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::support::World;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn jobs(world: &World) -> Jobs {
+    let clients = Clients {
+        write: world.client.clone(),
+        read: world.client.clone(),
+        watch: world.client.clone(),
+        namespace: world.name.clone(),
+        server: String::new(),
+        origin: Origin::Kubeconfig,
+    };
+    let (joiner, joining) = joiner(&clients, LIMIT);
+    tokio::spawn(joining);
+    Jobs::new(clients, LIMIT, 8, joiner, Metrics::default())
+}
+
+/// A Job that never starts.
+fn plan() -> Plan {
+    let key = RequestKey::of(&KeyParts {
+        tenant: "t",
+        template: "t",
+        digest: "",
+        input: &json!(1),
+        salt: None,
+        request_id: None,
+    });
+    let containers = json!([{"name": "w", "image": "registry.local/worker:1"}]);
+    Plan {
+        key,
+        lock: key,
+        template: "t".into(),
+        shown: "t".into(),
+        job: json!({"spec": {"suspend": true, "template": {"spec": {"containers": containers}}}}),
+        result: ResultPlan { source: ResultSource::None, max: 0 },
+        cache: CachePlan { store: false, ttl_seconds: 0 },
+        limits: Limits { start: LIMIT, run: LIMIT },
+        labels: Vec::new(),
+    }
+}
+
+fn waiter(id: &str) -> Waiter {
+    serde_json::from_value(json!({"r": id, "q": "replies", "t": "1970-01-01T00:00:00Z"})).expect("a waiter")
+}
+
+async fn place(jobs: &Jobs, id: &str) -> Placement {
+    let waiter = waiter(id);
+    let claim = Claim { waiter: &waiter, redelivered: false, may_join: true, looked_up: Instant::now() };
+    jobs.create_or_join(&plan(), &claim).await.expect("an answer").expect("a Job")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_joined_since_it_was_read_is_not_released() {
+    let world = World::new("release").await;
+    let jobs = jobs(&world);
+    assert_eq!(place(&jobs, "one").await, Placement::Created);
+    let read = jobs.get(&plan().name()).await.expect("an answer").expect("the Job");
+    assert_eq!(place(&jobs, "two").await, Placement::Joined);
+    let outcome = Outcome::Succeeded(Payload::none());
+    assert_eq!(jobs.release(&read, &outcome.record()).await.expect("an answer"), Released::Outdated);
+    let fresh = jobs.get(&plan().name()).await.expect("an answer").expect("the Job");
+    assert_eq!(jobquay::domain::job::waiters(&fresh).0.len(), 2);
+    assert_eq!(jobs.release(&fresh, &outcome.record()).await.expect("an answer"), Released::Released);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_our_finalizer_is_taken_off() {
+    let world = World::new("finalizers").await;
+    let jobs = jobs(&world);
+    place(&jobs, "one").await;
+    let add =
+        Patch::Merge(json!({"metadata": {"finalizers": ["example.com/before", JOB_FINALIZER, "foregroundDeletion"]}}));
+    world.jobs().patch(&plan().name(), &PatchParams::default(), &add).await.expect("a patch");
+    assert_eq!(place(&jobs, "two").await, Placement::Joined, "wherever the finalizer stands in the list");
+    let fresh = jobs.get(&plan().name()).await.expect("an answer").expect("the Job");
+    jobs.release(&fresh, &Outcome::Succeeded(Payload::none()).record()).await.expect("an answer");
+    let left = world.jobs().get(&plan().name()).await.expect("the Job").metadata.finalizers.unwrap_or_default();
+    assert_eq!(left, ["example.com/before", "foregroundDeletion"]);
+}
+
+/// The race that would lose a reply: the Job is released between a joiner's look and its patch.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_joins_a_job_that_was_released_meanwhile() {
+    let world = World::new("join-race").await;
+    let jobs = jobs(&world);
+    for round in 0..20 {
+        let id = |role: &str| format!("{role}-{round}");
+        let first = place(&jobs, &id("first")).await;
+        assert_eq!(first, Placement::Created, "round {round}");
+        let read = jobs.get(&plan().name()).await.expect("an answer").expect("the Job");
+        let outcome = Outcome::Succeeded(Payload::none());
+        let record = outcome.record();
+        let second_id = id("second");
+        let (released, second) = tokio::join!(jobs.release(&read, &record), place(&jobs, &second_id));
+        let job = jobs.get(&plan().name()).await.expect("an answer").expect("the Job");
+        let owed = jobquay::domain::job::finalizer_index(&job).is_some();
+        // Either the join came first and the release saw that it was outdated, or the release came first.
+        match (released.expect("an answer"), &second) {
+            (Released::Outdated, Placement::Joined) => assert!(owed, "round {round}: answers are owed"),
+            (Released::Released, Placement::Ended { uid }) => assert_eq!(job.metadata.uid.as_ref(), Some(uid)),
+            other => panic!("round {round}: {other:?}"),
+        }
+        if owed {
+            jobs.release(&job, &record).await.expect("an answer");
+        }
+        let uid = job.metadata.uid.unwrap_or_default();
+        jobs.delete(&plan().name(), &uid).await.expect("a delete");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_meant_for_an_earlier_job_spares_its_successor() {
+    let world = World::new("delete-uid").await;
+    let jobs = jobs(&world);
+    place(&jobs, "one").await;
+    jobs.delete(&plan().name(), "not-this-uid").await.expect("an answer");
+    assert!(
+        jobs.get(&plan().name()).await.expect("an answer").is_some_and(|job| job.metadata.deletion_timestamp.is_none())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_was_slow_since_its_lookup_does_not_create() {
+    let world = World::new("too-slow").await;
+    let jobs = jobs(&world);
+    let waiter = waiter("one");
+    let looked_up = Instant::now().checked_sub(Duration::from_secs(6)).expect("the machine has been up for that long");
+    let claim = Claim { waiter: &waiter, redelivered: false, may_join: true, looked_up };
+    assert_eq!(jobs.create_or_join(&plan(), &claim).await.expect("an answer").expect("a Job"), Placement::TooSlow);
+    assert!(world.all_jobs().await.is_empty());
+}

@@ -1,0 +1,76 @@
+//! Answers that are hard to deliver.
+
+use serde_json::{Value, json};
+
+use crate::support::{Request, World, eventually};
+
+fn script(text: &str) -> Request {
+    Request::template("script", &json!({"script": text}))
+}
+
+async fn set_aside(world: &World) -> Value {
+    eventually("an undeliverable answer", async || world.broker.drain("jobquay.undeliverable").into_iter().next()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_whose_queue_is_gone_is_set_aside_with_its_address_and_reason() {
+    let world = World::new("reply-gone").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    world.broker.declare("short-lived", &json!({}));
+    let id = producer.send(Request { reply_to: Some("short-lived".into()), ..script("sleep 2; echo lonely") }).await;
+    let other = producer.send(script("sleep 2; echo lonely")).await;
+    world.the_job().await;
+    world.broker.delete_queue("short-lived");
+    let event = producer.event().await;
+    assert_eq!((event.request_id(), event.state()), (other.as_str(), "succeeded"), "the other waiter is not held up");
+    let aside = set_aside(&world).await;
+    assert_eq!(aside["properties"]["headers"]["jobquay-reply-to"], "short-lived");
+    assert_eq!(aside["properties"]["headers"]["jobquay-reason"], "NO_ROUTE");
+    assert_eq!(aside["properties"]["correlation_id"], json!(id));
+    let body: Value = serde_json::from_str(aside["payload"].as_str().expect("text")).expect("JSON");
+    assert_eq!(body["data"]["result"]["text"], "lonely\n");
+    assert_eq!(dispatcher.metric("jobquay_events_undeliverable_total", ""), 1.0);
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_a_full_queue_is_tried_again_and_then_set_aside() {
+    let world = World::new("reply-full").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    world.broker.declare("full", &json!({"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}));
+    producer.ask(script("echo small")).await;
+    for _ in 0..8 {
+        producer.send(Request { reply_to: Some("full".into()), ..script("echo small") }).await;
+    }
+    let aside = set_aside(&world).await;
+    assert_eq!(aside["properties"]["headers"]["jobquay-reason"], "the queue refused it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_an_address_gets_the_default_queue_and_every_event_the_exchange() {
+    let world = World::new("default-reply").await;
+    let mut producer = world.producer().await;
+    let default = format!("replies.default={}", producer.replies);
+    let _dispatcher = world.dispatcher_with(&[&default, "events.exchange=jobquay.events"]).await;
+    world.broker.declare("audit", &json!({}));
+    world.broker.bind("jobquay.events", "audit", "job.succeeded.#");
+    let id = producer.send(Request { no_reply: true, ..script("echo x") }).await;
+    let event = producer.event().await;
+    assert_eq!(event.request_id(), id);
+    let audit = eventually("the event at the exchange", async || world.broker.drain("audit").into_iter().next()).await;
+    assert_eq!(audit["routing_key"], "job.succeeded.script");
+    assert_eq!(audit["properties"]["message_id"], event.body["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_without_any_address_still_runs_and_fills_the_cache() {
+    let world = World::new("no-reply").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    producer.send(Request { no_reply: true, ..script("echo quiet") }).await;
+    world.the_job().await;
+    world.settled().await;
+    assert_eq!(producer.ask(script("echo quiet")).await.served_by(), "cache");
+}

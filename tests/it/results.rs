@@ -1,0 +1,70 @@
+//! Where results are read, and how large they may be.
+
+use serde_json::json;
+
+use crate::support::{Request, World};
+
+fn request(template: &str, script: &str) -> Request {
+    Request::template(template, &json!({"script": script}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_source_gives_its_bytes() {
+    let world = World::new("sources").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let both = "echo out; printf note > /dev/termination-log";
+    for (template, script, field, expected) in [
+        ("script", both, "text", json!("out\n")),
+        ("message", both, "text", json!("note")),
+        ("auto", both, "text", json!("note")),
+        ("auto", "echo '[1, 2]'", "json", json!([1, 2])),
+        ("script", "printf '\\377\\000'", "base64", json!("/wA=")),
+        ("script", "true", "text", json!("")),
+    ] {
+        let event = producer.ask(request(template, script)).await;
+        assert_eq!(event.result(field), &expected, "{template}: {script}: {}", event.data());
+    }
+    let none = producer.ask(request("none", both)).await;
+    assert_eq!((none.state(), none.data().get("result")), ("succeeded", None));
+    let cached = producer.ask(request("none", both)).await;
+    assert_eq!((cached.served_by(), cached.data().get("result")), ("cache", None));
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_over_its_limit_is_a_failure_and_never_cut() {
+    let world = World::new("too-large").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let zeros = |bytes: usize| format!("head -c {bytes} /dev/zero | tr '\\0' x");
+    let fits = producer.ask(request("script", &zeros(65_536))).await;
+    assert_eq!((fits.state(), fits.result("bytes")), ("succeeded", &json!(65_536)));
+    for (template, script) in
+        [("script", zeros(65_537)), ("message", format!("{} > /dev/termination-log", zeros(4096)))]
+    {
+        let event = producer.ask(request(template, &script)).await;
+        assert_eq!((event.state(), event.error("code")), ("failed", &json!("result.too_large")), "{template}");
+        assert!(event.data().get("result").is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_result_is_a_reference_that_can_be_followed() {
+    let world = World::new("reference").await;
+    let dispatcher =
+        world.dispatcher_with(&["http.public_url=http://jobquay.example", "results.inline_max=1KiB"]).await;
+    let mut producer = world.producer().await;
+    for served_by in ["executed", "cache"] {
+        let event = producer.ask(request("large", "seq 100000")).await;
+        assert_eq!((event.state(), event.served_by()), ("succeeded", served_by));
+        assert!(event.data()["result"].get("text").is_none());
+        let url = event.result("ref")["url"].as_str().expect("a URL").to_owned();
+        let path = url.strip_prefix("http://jobquay.example").expect("under the public URL");
+        let (status, body) = dispatcher.get(path).expect("an answer");
+        assert_eq!((status, body.lines().count(), body.lines().last()), (200, 100_000, Some("100000")));
+        assert_eq!(event.result("bytes"), &json!(body.len()));
+    }
+    assert_eq!(dispatcher.get(&format!("/api/v1/results/{}", "0".repeat(64))).expect("an answer").0, 404);
+    assert_eq!(dispatcher.get("/api/v1/results/x").expect("an answer").0, 400);
+}

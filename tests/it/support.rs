@@ -1,0 +1,32 @@
+//! What every test needs: a world of its own, a dispatcher in it, a producer, and a recorder.
+
+pub(crate) mod broker;
+pub(crate) mod dispatcher;
+pub(crate) mod event;
+pub(crate) mod producer;
+pub(crate) mod recorder;
+pub(crate) mod stack;
+pub(crate) mod world;
+
+pub(crate) use dispatcher::Dispatcher;
+pub(crate) use event::Event;
+pub(crate) use producer::{Producer, Request};
+pub(crate) use recorder::Recorder;
+pub(crate) use world::World;
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything that works takes here on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `look` finds something; fails with `what` after [`PATIENCE`].
+pub(crate) async fn eventually<T, F: AsyncFnMut() -> Option<T>>(what: &str, mut look: F) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,113 @@
+//! The broker as its operator sees it, over the management API.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::stack::STACK;
+
+/// One virtual host.
+#[derive(Debug, Clone)]
+pub(crate) struct Broker {
+    pub(crate) vhost: String,
+}
+
+impl Broker {
+    /// Makes the virtual host, with the policies that the queues of a real installation have.
+    pub(crate) fn create(vhost: &str) -> Self {
+        let broker = Self { vhost: vhost.to_owned() };
+        broker.send("PUT", &format!("vhosts/{vhost}"), &json!({}));
+        broker.send(
+            "PUT",
+            &format!("permissions/{vhost}/guest"),
+            &json!({"configure": ".*", "write": ".*", "read": ".*"}),
+        );
+        let policy = json!({
+            "pattern": "^jobquay\\.requests$", "apply-to": "queues",
+            "definition": {"delivery-limit": 5, "dead-letter-exchange": "", "dead-letter-routing-key": "jobquay.dead"},
+        });
+        broker.send("PUT", &format!("policies/{vhost}/requests"), &policy);
+        broker
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let (base, _) = STACK.value("AMQP_URL").split_once("/%2f").expect("the stack's URL names the default vhost");
+        format!("{base}/{}?heartbeat=10", self.vhost)
+    }
+
+    /// `host:port`, for a client that speaks raw frames.
+    pub(crate) fn address(&self) -> String {
+        let url = self.url();
+        let host = url.rsplit_once('@').expect("the URL has a user").1;
+        host.split('/').next().expect("splitting gives a part").to_owned()
+    }
+
+    pub(crate) fn delete_queue(&self, queue: &str) {
+        self.send("DELETE", &format!("queues/{}/{queue}", self.vhost), &json!({}));
+    }
+
+    pub(crate) fn declare(&self, queue: &str, arguments: &Value) {
+        let body = json!({"durable": true, "auto_delete": false, "arguments": arguments});
+        self.send("PUT", &format!("queues/{}/{queue}", self.vhost), &body);
+    }
+
+    pub(crate) fn bind(&self, exchange: &str, queue: &str, routing_key: &str) {
+        self.send(
+            "POST",
+            &format!("bindings/{}/e/{exchange}/q/{queue}", self.vhost),
+            &json!({"routing_key": routing_key}),
+        );
+    }
+
+    pub(crate) fn set_permissions(&self, user: &str, password: &str, write: &str, read: &str) {
+        self.send("PUT", &format!("users/{user}"), &json!({"password": password, "tags": ""}));
+        let rights = json!({"configure": "^$", "write": write, "read": read});
+        self.send("PUT", &format!("permissions/{}/{user}", self.vhost), &rights);
+    }
+
+    /// Takes every message off a queue.
+    pub(crate) fn drain(&self, queue: &str) -> Vec<Value> {
+        let body = json!({"count": 10_000, "ackmode": "ack_requeue_false", "encoding": "auto"});
+        match self.send("POST", &format!("queues/{}/{queue}/get", self.vhost), &body) {
+            Value::Array(messages) => messages,
+            other => panic!("{queue}: {other}"),
+        }
+    }
+
+    /// Closes every connection of the virtual host, as an operator can.
+    pub(crate) fn close_connections(&self) -> usize {
+        let Value::Array(connections) = self.send("GET", &format!("vhosts/{}/connections", self.vhost), &Value::Null)
+        else {
+            panic!("no list")
+        };
+        for connection in &connections {
+            let name =
+                connection["name"].as_str().expect("a connection has a name").replace(' ', "%20").replace("->", "-%3E");
+            self.send("DELETE", &format!("connections/{name}"), &json!({}));
+        }
+        connections.len()
+    }
+
+    fn send(&self, method: &str, path: &str, body: &Value) -> Value {
+        let url = format!("{}/api/{path}", STACK.value("RABBITMQ_MANAGEMENT_URL"));
+        let mut curl = Command::new("curl");
+        curl.args([
+            "-sS",
+            "--fail-with-body",
+            "--max-time",
+            "30",
+            "-X",
+            method,
+            "-H",
+            "content-type: application/json",
+            &url,
+        ]);
+        if !body.is_null() {
+            curl.args(["-d", &body.to_string()]);
+        }
+        let output = curl.output().expect("curl can be run");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{method} {path}: {text} {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+}

@@ -1,0 +1,140 @@
+//! A dispatcher as its own process, so that it can be killed.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+use super::stack::{STACK, root};
+use super::{World, eventually};
+
+pub(crate) struct Dispatcher {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+/// The command with the world's addresses as its environment; a test adds what it is about.
+pub(crate) fn jobquay(world: &World) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jobquay"));
+    command
+        .current_dir(root())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("RUST_BACKTRACE", "1")
+        .env("KUBECONFIG", STACK.value("KUBECONFIG"))
+        .env("JOBQUAY__AMQP__URL", world.broker.url())
+        .env("JOBQUAY__AMQP__TOPOLOGY", "declare")
+        .env("JOBQUAY__CACHE__URL", STACK.value("REDIS_URL"))
+        .env("JOBQUAY__KUBERNETES__NAMESPACE", &world.name)
+        .env("JOBQUAY__INTAKE__TENANT", &world.name)
+        .env("JOBQUAY__TEMPLATES__DIR", root().join("tests/it/templates"))
+        .env("JOBQUAY__POLICY__FILE", root().join("deploy/local/policy.yaml"))
+        .env("JOBQUAY__INLINE__IMAGE_PULL_POLICY", "IfNotPresent")
+        .env("JOBQUAY__HTTP__LISTEN", "");
+    command
+}
+
+impl Dispatcher {
+    pub(super) fn start(world: &World, settings: &[&str]) -> Self {
+        let log = STACK.dir.join("log").join(format!("{}-{}.log", world.name, uuid::Uuid::now_v7().simple()));
+        let file = File::create(&log).expect("a log file");
+        let port = free_port();
+        let mut command = jobquay(world);
+        command.args([
+            "serve",
+            "--set",
+            &format!("http.listen=127.0.0.1:{port}"),
+            "--set",
+            "log.level=debug,lapin=info,hyper_util=info,kube_client=info,rustls=info,tower=info",
+        ]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        let child =
+            command.stdout(file.try_clone().expect("a second handle")).stderr(file).spawn().expect("a dispatcher");
+        Self { child, port, log }
+    }
+
+    pub(crate) async fn ready(&self) {
+        eventually("the dispatcher is ready", async || self.get("/readyz").filter(|(status, _)| *status == 200)).await;
+    }
+
+    /// GET, as a probe makes it: status and body; `None` when nobody answers.
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "5", "-w", "\n%{http_code}", &url])
+            .output()
+            .expect("curl can be run");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n')?;
+        let status = status.parse().ok().filter(|status| *status != 0)?;
+        Some((status, body.to_owned()))
+    }
+
+    /// The value of one metric, summed over its labels that contain `labels`.
+    pub(crate) fn metric(&self, name: &str, labels: &str) -> f64 {
+        let (_, text) = self.get("/metrics").expect("metrics");
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// SIGKILL: what a crash, an out-of-memory kill and a lost node look like.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it has ended");
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill can be run").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        eventually("the dispatcher ends", async || self.child.try_wait().expect("its state can be asked")).await
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its state can be asked").is_some()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("its log")
+    }
+
+    /// Waits for a line in the log.
+    pub(crate) async fn says(&self, text: &str) {
+        eventually(&format!("the log says {text:?}"), async || self.log().contains(text).then_some(())).await;
+    }
+
+    pub(crate) async fn unready(&self) {
+        eventually("the dispatcher is not ready", async || self.get("/readyz").filter(|(status, _)| *status == 503))
+            .await;
+    }
+
+    pub(crate) async fn pause(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        // It may have ended already, as its test wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            eprintln!("--- the end of {}", self.log.display());
+            tail.into_iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}

@@ -1,0 +1,92 @@
+//! A watch recording of the Jobs of a namespace, and what it shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use futures_util::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use kube::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::task::JoinHandle;
+
+/// Records from its start until it is dropped.
+pub(crate) struct Recorder {
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// uid → key, of those that exist and have not ended.
+    live: BTreeMap<String, String>,
+    all: BTreeSet<String>,
+    violations: Vec<String>,
+}
+
+impl Recorder {
+    pub(super) fn start(jobs: Api<Job>) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let shared = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            let mut events = std::pin::pin!(watcher(jobs, watcher::Config::default()).default_backoff());
+            while let Some(event) = events.next().await {
+                let mut seen = shared.lock().expect("nobody panics with it");
+                match event {
+                    Ok(Event::Apply(job) | Event::InitApply(job)) => seen.apply(&job),
+                    Ok(Event::Delete(job)) => seen.delete(&job),
+                    // What happened meanwhile is in the list that follows.
+                    Ok(Event::Init | Event::InitDone) | Err(_) => {}
+                }
+            }
+        });
+        Self { seen, task }
+    }
+
+    /// How many Jobs there ever were.
+    pub(crate) fn jobs(&self) -> usize {
+        self.seen.lock().expect("nobody panics with it").all.len()
+    }
+
+    /// Fails when two Jobs of one key were alive at once, or one went without being let go.
+    pub(crate) fn assert_sound(&self) {
+        let violations = self.seen.lock().expect("nobody panics with it").violations.clone();
+        assert!(violations.is_empty(), "{violations:#?}");
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Seen {
+    fn apply(&mut self, job: &Job) {
+        let uid = job.metadata.uid.clone().unwrap_or_default();
+        let key = job
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get("jobquay.dev/key"))
+            .cloned()
+            .unwrap_or_default();
+        self.all.insert(uid.clone());
+        if jobquay::domain::job::ending(job).is_some() {
+            self.live.remove(&uid);
+            return;
+        }
+        if let Some((other, _)) = self.live.iter().find(|(other, others_key)| **others_key == key && **other != uid) {
+            self.violations.push(format!("two live Jobs of {key}: {other} and {uid}"));
+        }
+        self.live.insert(uid, key);
+    }
+
+    fn delete(&mut self, job: &Job) {
+        let uid = job.metadata.uid.clone().unwrap_or_default();
+        if jobquay::domain::job::finalizer_index(job).is_some() {
+            self.violations.push(format!("{uid} went while it owed answers"));
+        }
+        self.live.remove(&uid);
+    }
+}

@@ -1,0 +1,81 @@
+//! The local stack that `make test` has started.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
+
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+/// Addresses of the parts.
+pub(crate) static STACK: LazyLock<Stack> = LazyLock::new(Stack::find);
+
+/// Held for reading by tests that need every part, for writing by those that take one away.
+static PARTS: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
+
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) dir: PathBuf,
+    values: HashMap<String, String>,
+}
+
+/// A test's hold on the parts.
+pub(crate) enum Hold {
+    Shared { _guard: OwnedRwLockReadGuard<()> },
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+}
+
+impl Hold {
+    pub(crate) async fn shared() -> Self {
+        Self::Shared { _guard: Arc::clone(&PARTS).read_owned().await }
+    }
+
+    pub(crate) async fn alone() -> Self {
+        Self::Alone { _guard: Arc::clone(&PARTS).write_owned().await }
+    }
+}
+
+impl Stack {
+    fn find() -> Self {
+        let dir = std::env::var_os("STACK_DIR").map_or_else(|| root().join("target/test"), PathBuf::from);
+        let text = std::fs::read_to_string(dir.join("env")).unwrap_or_else(|error| {
+            panic!("{}/env: {error}: the real parts are not up; run `make test`", dir.display())
+        });
+        let values = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self { dir, values }
+    }
+
+    pub(crate) fn value(&self, name: &str) -> &str {
+        self.values.get(name).unwrap_or_else(|| panic!("{name} is missing in {}/env", self.dir.display()))
+    }
+
+    /// Runs `stack <action> <part>`: `stop`, `kill` or `start`.
+    pub(crate) fn part(&self, action: &str, part: &str) {
+        let output = Command::new(root().join("deploy/local/stack"))
+            .args([action, part])
+            .env("STACK_DIR", &self.dir)
+            .output()
+            .expect("deploy/local/stack can be run");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "stack {action} {part}: {}\n{text}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+impl Stack {
+    /// Sends a signal to the process of a part, by its pid file.
+    pub(crate) fn signal(&self, part: &str, signal: &str) {
+        let file = self.dir.join("run").join(format!("{part}.pid"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let pid = text.split_whitespace().next().expect("a pid").to_owned();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill can be run").success());
+    }
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}

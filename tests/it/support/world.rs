@@ -1,0 +1,129 @@
+//! One test's part of the stack: a virtual host, a namespace, a tenant.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
+use kube::api::{ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::json;
+
+use super::broker::Broker;
+use super::stack::{Hold, STACK};
+use super::{Dispatcher, Producer, Recorder, eventually};
+
+pub(crate) struct World {
+    pub(crate) name: String,
+    pub(crate) broker: Broker,
+    pub(crate) client: Client,
+    _hold: Hold,
+}
+
+impl World {
+    /// Beside others that need every part.
+    pub(crate) async fn new(name: &str) -> Self {
+        let hold = Hold::shared().await;
+        Self::with(name, hold).await
+    }
+
+    /// For a test that takes parts away.
+    pub(crate) async fn alone(name: &str) -> Self {
+        let hold = Hold::alone().await;
+        Self::with(name, hold).await
+    }
+
+    async fn with(name: &str, hold: Hold) -> Self {
+        // A second provider would be refused, and there is none.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let suffix = &uuid::Uuid::now_v7().simple().to_string()[24..];
+        let name = format!("{name}-{suffix}");
+        let broker = Broker::create(&name);
+        let kubeconfig = Kubeconfig::read_from(STACK.value("KUBECONFIG")).expect("the stack's kubeconfig");
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a client configuration");
+        let client = Client::try_from(config).expect("a client");
+        let world = Self { name, broker, client, _hold: hold };
+        world.create_namespace().await;
+        world
+    }
+
+    async fn create_namespace(&self) {
+        let namespace = serde_json::from_value(json!({"metadata": {"name": self.name}})).expect("a Namespace");
+        Api::<Namespace>::all(self.client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .expect("a namespace of its own");
+        let secret =
+            json!({"metadata": {"name": "seed-credentials"}, "stringData": {"key.json": "{\"project\":\"demo\"}"}});
+        let secret = serde_json::from_value(secret).expect("a Secret");
+        Api::<Secret>::namespaced(self.client.clone(), &self.name)
+            .create(&PostParams::default(), &secret)
+            .await
+            .expect("a Secret");
+        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), &self.name);
+        // Pods are refused before it is there.
+        eventually("the default service account", async || accounts.get_opt("default").await.ok().flatten()).await;
+    }
+
+    pub(crate) async fn dispatcher(&self) -> Dispatcher {
+        self.dispatcher_with(&[]).await
+    }
+
+    /// A dispatcher with these settings over the usual ones; returns when it is ready.
+    pub(crate) async fn dispatcher_with(&self, settings: &[&str]) -> Dispatcher {
+        let dispatcher = Dispatcher::start(self, settings);
+        dispatcher.ready().await;
+        dispatcher
+    }
+
+    pub(crate) async fn producer(&self) -> Producer {
+        Producer::connect(&self.broker.url()).await
+    }
+
+    pub(crate) fn recorder(&self) -> Recorder {
+        Recorder::start(self.jobs())
+    }
+
+    pub(crate) fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    pub(crate) fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    pub(crate) async fn all_jobs(&self) -> Vec<Job> {
+        self.jobs().list(&ListParams::default()).await.expect("a list of Jobs").items
+    }
+
+    /// The only Job there is, once there is one.
+    pub(crate) async fn the_job(&self) -> Job {
+        eventually("a Job", async || {
+            let jobs = self.all_jobs().await;
+            assert!(jobs.len() <= 1, "more than one Job");
+            jobs.into_iter().next()
+        })
+        .await
+    }
+
+    /// Waits until no Job and no pod holds a finalizer of ours.
+    pub(crate) async fn settled(&self) {
+        eventually("everything is let go", async || {
+            let jobs = self.all_jobs().await;
+            let pods = self.pods().list(&ListParams::default()).await.expect("a list of pods").items;
+            let ours = |finalizers: &Option<Vec<String>>| {
+                finalizers.iter().flatten().any(|name| name.starts_with("jobquay.dev/"))
+            };
+            let held = jobs.iter().any(|job| ours(&job.metadata.finalizers))
+                || pods.iter().any(|pod| ours(&pod.metadata.finalizers));
+            (!held).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn pause(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
