@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status
+.PHONY: help up down status demo test
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -17,3 +17,13 @@ down: ## end all of it, and drop its data
 
 status: ## what runs, and where
 	@$(stack) status || true
+
+demo: ## the main job on real parts, shown scene by scene
+	cargo build --bin jobquay
+	@deploy/local/demo
+
+test: ## all checks and all tests, on real parts
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+	@deploy/local/test

@@ -26,7 +26,7 @@ const BATCH: usize = MAX_WAITERS / 4;
 
 /// What a patch came to, for everyone in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JoinVerdict {
+pub(super) enum JoinVerdict {
     Joined,
     /// The Job is not what it was: it has been released, replaced or changed. Start over.
     Moved,

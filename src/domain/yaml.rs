@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 /// Parses one document; the error names line, column and field.
-pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(super) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     // Kubernetes' YAML is 1.1, where 0440 is a file mode; in 1.2 it would be four hundred and forty.
     let options = serde_saphyr::options! { legacy_octal_numbers: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())

@@ -29,7 +29,10 @@ async fn policy_is_chosen_by_the_user_that_the_broker_has_checked() {
         "an address that no policy allows gets nothing: {denied}"
     );
 
-    let mut media = Producer::connect_without_queue(&url, &anonymous.replies).await;
+    let replies = anonymous.replies.clone();
+    // Two consumers of one queue would share its events.
+    drop(anonymous);
+    let mut media = Producer::connect_without_queue(&url, &replies).await;
     let named = |template: &str| Request { user_id: Some(user.clone()), ..request(template) };
     assert_eq!(media.ask(named("script")).await.state(), "succeeded");
     let event = media.ask(named("unshared")).await;

@@ -1,13 +1,11 @@
 //! Requests that are refused: each gets its code and place, or goes where an operator finds it.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use crate::support::{Request, World, eventually};
+use crate::support::{Request, World, eventually, raw_amqp};
 
 /// The messages in the dead queue, once there are `count` of them.
 async fn dead(world: &World, count: usize) -> Vec<Value> {
@@ -144,7 +142,7 @@ async fn a_correlation_id_that_is_not_utf8_is_parked_by_the_broker_and_its_neigh
     let dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
     let before = producer.send(Request::template("script", &json!({"script": "echo before"}))).await;
-    publish_raw(&world, b"\xff\xfe");
+    raw_amqp::publish(&world.broker, b"\xff\xfe");
     let mut after = Vec::new();
     for number in 0..5 {
         after
@@ -165,50 +163,6 @@ async fn a_correlation_id_that_is_not_utf8_is_parked_by_the_broker_and_its_neigh
     let event = producer.ask(Request::template("script", &json!({"script": "echo again"}))).await;
     assert_eq!(event.state(), "succeeded");
     assert!(producer.event_within(Duration::from_millis(500)).await.is_none());
-}
-
-/// Publishes one message with the given bytes as its correlation id, in frames made by hand.
-fn publish_raw(world: &World, correlation_id: &[u8]) {
-    let mut stream = TcpStream::connect(world.broker.address()).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    stream.write_all(b"AMQP\x00\x00\x09\x01").expect("the protocol header");
-    let mut say = |class: u16, method: u16, channel: u16, arguments: &[u8]| {
-        let payload = [&class.to_be_bytes()[..], &method.to_be_bytes(), arguments].concat();
-        stream.write_all(&frame(1, channel, &payload)).expect("a frame");
-    };
-    let short = |text: &[u8]| [&[u8::try_from(text.len()).expect("short")][..], text].concat();
-    let long = |text: &[u8]| [&u32::try_from(text.len()).expect("long").to_be_bytes()[..], text].concat();
-    // connection.start-ok, tune-ok, open; channel.open; basic.publish: the broker answers in between, and is not waited for.
-    say(10, 11, 0, &[&long(b"")[..], &short(b"PLAIN"), &long(b"\0guest\0guest"), &short(b"en_US")].concat());
-    say(10, 31, 0, &[0, 0, 0, 2, 0, 0, 0, 0]);
-    say(10, 40, 0, &[&short(world.broker.vhost.as_bytes())[..], &short(b""), &[0]].concat());
-    say(20, 10, 1, &short(b""));
-    say(60, 40, 1, &[&[0, 0][..], &short(b""), &short(b"jobquay.requests"), &[0]].concat());
-    let body = br#"{"template": "script", "params": {"script": "echo never"}}"#;
-    // Delivery mode and correlation id are present: bits 12 and 10 of the flags.
-    let flags = (1u16 << 12 | 1 << 10).to_be_bytes();
-    let header =
-        [&60u16.to_be_bytes()[..], &[0, 0], &(body.len() as u64).to_be_bytes(), &flags, &[2], &short(correlation_id)]
-            .concat();
-    stream.write_all(&frame(2, 1, &header)).expect("the content header");
-    stream.write_all(&frame(3, 1, body)).expect("the content");
-    let channel_close =
-        [&20u16.to_be_bytes()[..], &40u16.to_be_bytes(), &200u16.to_be_bytes(), &short(b""), &[0, 0, 0, 0]].concat();
-    stream.write_all(&frame(1, 1, &channel_close)).expect("a goodbye");
-    // The answer to the goodbye comes after everything before it was taken.
-    let mut answers = Vec::new();
-    let close_ok = [20u16.to_be_bytes(), 41u16.to_be_bytes()].concat();
-    let mut buffer = [0; 4096];
-    while !answers.windows(4).any(|window| window == close_ok) {
-        let read = stream.read(&mut buffer).expect("the broker answers");
-        assert!(read > 0, "the broker closed the connection: {:?}", String::from_utf8_lossy(&answers));
-        answers.extend_from_slice(&buffer[..read]);
-    }
-}
-
-fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a frame fits");
-    [&[kind][..], &channel.to_be_bytes(), &length.to_be_bytes(), payload, &[0xce]].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]

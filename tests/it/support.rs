@@ -4,6 +4,7 @@ pub(crate) mod broker;
 pub(crate) mod dispatcher;
 pub(crate) mod event;
 pub(crate) mod producer;
+pub(crate) mod raw_amqp;
 pub(crate) mod recorder;
 pub(crate) mod stack;
 pub(crate) mod world;
