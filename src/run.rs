@@ -180,3 +180,31 @@ impl Tasks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_lived_task_that_ends_or_dies_is_named() {
+        for task in ["returns", "panics"] {
+            let mut tasks = Tasks::default();
+            tasks.spawn("steady", std::future::pending());
+            tasks.spawn(task, async move { assert_eq!(task, "returns") });
+            assert_eq!(tasks.first_end().await, task);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_for_all_but_not_beyond_the_grace_and_closes_the_probes_last() {
+        let (closed, begun) = (CancellationToken::new(), tokio::time::Instant::now());
+        let mut tasks = Tasks::default();
+        tasks.spawn(HTTP, closed.clone().cancelled_owned());
+        tasks.spawn("work", tokio::time::sleep(Duration::from_secs(3)));
+        tasks.drain(&closed, Duration::from_secs(10)).await;
+        assert_eq!((begun.elapsed(), tasks.names.len()), (Duration::from_secs(3), 0));
+        tasks.spawn("stuck", std::future::pending());
+        tasks.drain(&closed, Duration::from_secs(10)).await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(13));
+    }
+}

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use base64::Engine as _;
 use clap::{Args, ValueEnum};
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::{Exit, output};
@@ -94,7 +97,7 @@ impl Submit {
         // The answer is here; what the broker says to the goodbye changes nothing.
         let _ = tokio::time::timeout(Duration::from_secs(2), connection.close(200, "done".into())).await;
         match event {
-            Some(event) => self.print(&event).map_err(|error| Failure { exit: Exit::Failed, error }),
+            Some((event, text)) => self.print(&event, &text).map_err(|error| Failure { exit: Exit::Failed, error }),
             None => {
                 println!("{id}");
                 Ok(Exit::Ok)
@@ -118,8 +121,13 @@ impl Submit {
         }
     }
 
-    /// Sends the request; with `--wait` returns its terminal event.
-    async fn exchange(&self, connection: &Connection, id: &str, body: &[u8]) -> anyhow::Result<Option<Value>> {
+    /// Sends the request; with `--wait` returns its terminal event, parsed and as it came.
+    async fn exchange(
+        &self,
+        connection: &Connection,
+        id: &str,
+        body: &[u8],
+    ) -> anyhow::Result<Option<(Value, String)>> {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let replies = if self.wait { Some(self.replies(&channel).await?) } else { None };
@@ -143,10 +151,11 @@ impl Submit {
         let Some((_, mut events)) = replies else { return Ok(None) };
         eprintln!("waiting  for its terminal event");
         while let Some(delivery) = events.next().await {
-            let event: Value = serde_json::from_slice(&delivery?.data).context("the answer is not JSON")?;
+            let text = String::from_utf8(delivery?.data).context("the answer is not text")?;
+            let event: Value = serde_json::from_str(&text).context("the answer is not JSON")?;
             if event["correlationid"] == id && event["data"]["terminal"] == true {
                 report(&event, begun.elapsed());
-                return Ok(Some(event));
+                return Ok(Some((event, text)));
             }
         }
         anyhow::bail!("the broker ended the reply queue")
@@ -161,13 +170,13 @@ impl Submit {
         Ok((queue.name().clone(), events))
     }
 
-    fn print(&self, event: &Value) -> anyhow::Result<Exit> {
+    fn print(&self, event: &Value, text: &str) -> anyhow::Result<Exit> {
         let succeeded = event["data"]["state"] == "succeeded";
         let mut out = std::io::stdout().lock();
         match self.output {
             Output::Event => writeln!(out, "{event:#}")?,
             Output::Json => writeln!(out, "{:#}", event["data"])?,
-            Output::Result => out.write_all(&result_bytes(&event["data"]["result"])?)?,
+            Output::Result => out.write_all(&result_bytes(text)?)?,
         }
         Ok(if succeeded { Exit::Ok } else { Exit::Failed })
     }
@@ -192,19 +201,37 @@ fn report(event: &Value, elapsed: Duration) {
     }
 }
 
-fn result_bytes(result: &Value) -> anyhow::Result<Vec<u8>> {
-    use base64::Engine as _;
-    if let Some(text) = result["text"].as_str() {
-        return Ok(text.as_bytes().to_vec());
+/// The result in an answer; `json` keeps the text that the worker wrote.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    data: AnswerData<'a>,
+}
+
+#[derive(Deserialize)]
+struct AnswerData<'a> {
+    #[serde(borrow)]
+    result: Option<AnswerResult<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+struct AnswerResult<'a> {
+    #[serde(borrow)]
+    json: Option<&'a RawValue>,
+    text: Option<String>,
+    base64: Option<String>,
+    #[serde(rename = "ref", borrow)]
+    reference: Option<&'a RawValue>,
+}
+
+fn result_bytes(answer: &str) -> anyhow::Result<Vec<u8>> {
+    let answer: Answer<'_> = serde_json::from_str(answer).context("the answer is no event")?;
+    let result = answer.data.result.unwrap_or_default();
+    if let Some(text) = result.text {
+        return Ok(text.into_bytes());
     }
-    if let Some(text) = result["base64"].as_str() {
+    if let Some(text) = result.base64 {
         return base64::engine::general_purpose::STANDARD.decode(text).context("the result is not base64");
     }
-    if result["ref"].is_object() {
-        return Ok(format!("{}\n", result["ref"]).into_bytes());
-    }
-    match result.get("json") {
-        Some(json) => Ok(format!("{json}\n").into_bytes()),
-        None => Ok(Vec::new()),
-    }
+    Ok(result.json.or(result.reference).map(|json| format!("{json}\n").into_bytes()).unwrap_or_default())
 }

@@ -49,6 +49,12 @@ async fn submit_prints_data_on_stdout_and_progress_on_stderr() {
     let data: Value = serde_json::from_str(&out(&data)).expect("the event's data");
     assert_eq!(data["served_by"], "cache");
 
+    let digits =
+        json!({"template": "script", "params": {"script": "echo '{\"b\": 12345678901234567890, \"a\": 1.0}'"}})
+            .to_string();
+    let digits = run(&world, &["submit", "-", "--wait"], &digits).await;
+    assert_eq!(out(&digits), "{\"b\": 12345678901234567890, \"a\": 1.0}\n", "as the worker wrote it");
+
     let sent = run(&world, &["submit", "-"], &body).await;
     assert_eq!((sent.status.code(), out(&sent).trim().len()), (Some(0), 36), "the request id");
 }
