@@ -18,7 +18,7 @@ use kube::core::Status;
 
 pub use client::{Clients, Origin};
 pub use jobs::{Claim, Jobs, Placement, Released};
-pub use join::{Joiner, joiner};
+pub use join::{Joiner, Target, joiner};
 pub use watch::{Sighted, Sighting, watch};
 
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +48,23 @@ impl Error {
         }
     }
 
+    /// The same answer of the API server, for one more who waited for it.
+    fn again(&self) -> Self {
+        match (self.status(), self) {
+            (Some(status), Self::Api { action, .. }) => {
+                Self::Api { action, source: Box::new(kube::Error::Api(Box::new(status.clone()))) }
+            }
+            // A call without an answer is never shared: it is undecided, and everyone looks anew.
+            _ => Self::Ended,
+        }
+    }
+
     pub fn is_not_found(&self) -> bool {
         self.status().is_some_and(Status::is_not_found)
+    }
+
+    fn is_conflict(&self) -> bool {
+        self.status().is_some_and(Status::is_conflict)
     }
 
     /// The object changed since it was read (409), or a tested patch did not fit any more (422).

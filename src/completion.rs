@@ -6,36 +6,31 @@
 //! ```
 //!
 //! This order and no other: a crash between any two steps leaves the Job's finalizer, and whoever
-//! sees it next starts over and tells everyone the same.
+//! sees it next starts over and tells everyone the same. [`worklist`] says which Jobs, and when.
+
+mod worklist;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, warn};
 
-use crate::backoff::Backoff;
 use crate::cache::{Entry, Kept, Store};
-use crate::cluster::{self, Jobs, Released, Sighted, Sighting};
+use crate::cluster::{self, Jobs, Released, Sighting};
 use crate::domain::event::{Event, JobInfo, ResultView, ServedBy, State, Timings, Verdict};
 use crate::domain::job::{self, Ending};
 use crate::domain::key::RequestKey;
 use crate::domain::outcome::{Failure, FailureCode, Outcome};
 use crate::domain::waiter::Waiter;
-use crate::queue;
+use crate::queue::{self, Overflow};
 use crate::reply::Replies;
 use crate::telemetry::metrics::Metrics;
 
-/// A watch can miss what it should have said; all open Jobs are looked over this often.
-const LOOK_OVER: Duration = Duration::from_secs(300);
 /// Completions at work at once; each is a handful of API calls.
 const AT_WORK: usize = 32;
 /// RabbitMQ 4 takes messages of up to 16 MiB, and base64 makes 4 bytes of 3.
@@ -46,6 +41,7 @@ pub struct Completion {
     pub jobs: Jobs,
     pub store: Arc<Store>,
     pub replies: Arc<Replies>,
+    pub overflow: Arc<Overflow>,
     /// How long to try to read a result that should be there.
     pub grace: Duration,
     pub at_work: Semaphore,
@@ -84,86 +80,6 @@ impl Completion {
         Semaphore::new(AT_WORK)
     }
 
-    /// Completes what the watch sees until `stop`; then finishes what is at work.
-    pub async fn run(self: Arc<Self>, sightings: impl Stream<Item = Sighted>, stop: CancellationToken) {
-        let mut sightings = std::pin::pin!(sightings);
-        let mut look_over = tokio::time::interval(LOOK_OVER);
-        look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut open = HashSet::new();
-        let mut finishing: HashSet<Sighting> = HashSet::new();
-        let mut tasks: JoinSet<Sighting> = JoinSet::new();
-        let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
-        loop {
-            let ended = tokio::select! {
-                () = stop.cancelled() => break,
-                Some(sighted) = sightings.next() => match sighted {
-                    Sighted::Open { uid, ended } => { open.insert(uid); ended.into_iter().collect() }
-                    Sighted::Closed { uid } => { open.remove(&uid); Vec::new() }
-                    Sighted::Relisting => { open.clear(); Vec::new() }
-                },
-                _ = look_over.tick() => { surveys.spawn(Arc::clone(&self).survey()); Vec::new() }
-                Some(survey) = surveys.join_next() => survey.unwrap_or_default(),
-                Some(done) = tasks.join_next() => {
-                    match done {
-                        Ok(sighting) => drop(finishing.remove(&sighting)),
-                        Err(error) => {
-                            // The Job keeps its finalizer; the next survey comes back to it.
-                            self.metrics.panics.inc();
-                            error!(error = &error as &dyn std::error::Error, "a completion panicked");
-                            finishing.clear();
-                        }
-                    }
-                    Vec::new()
-                }
-            };
-            self.metrics.jobs_open.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
-            for sighting in ended {
-                if finishing.insert(sighting.clone()) {
-                    tasks.spawn(Arc::clone(&self).finish(sighting, stop.clone()));
-                }
-            }
-        }
-        while tasks.join_next().await.is_some() {}
-    }
-
-    /// Everything that is open, and the pods that were left behind.
-    async fn survey(self: Arc<Self>) -> Vec<Sighting> {
-        match self.jobs.release_orphans().await {
-            Ok(0) => {}
-            Ok(released) => info!(released, "released pods that outlived their Job's answer"),
-            Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot look over the pods"),
-        }
-        match self.jobs.open().await {
-            Ok(jobs) => jobs.iter().filter_map(Sighting::of).collect(),
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "cannot look over the open Jobs");
-                Vec::new()
-            }
-        }
-    }
-
-    /// Tries until the Job is released, or until the process stops: then another one does.
-    async fn finish(self: Arc<Self>, sighting: Sighting, stop: CancellationToken) -> Sighting {
-        let mut progress = Progress { begun: Instant::now(), outcome: None, answered: HashSet::new() };
-        let mut backoff = Backoff::for_calls();
-        loop {
-            let tried = {
-                let _at_work = self.at_work.acquire().await.expect("the semaphore is never closed");
-                self.complete(&sighting, &mut progress).await
-            };
-            let Err(error) = tried else { return sighting };
-            warn!(
-                job.name = sighting.name,
-                error = &error as &dyn std::error::Error,
-                "completion failed; trying again"
-            );
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = stop.cancelled() => return sighting,
-            }
-        }
-    }
-
     /// One pass along the way; whoever joins while it is walked makes it begin anew.
     async fn complete(&self, sighting: &Sighting, progress: &mut Progress) -> Result<(), Error> {
         loop {
@@ -179,8 +95,16 @@ impl Completion {
                 }
             };
             self.answer(&job, &told, waiters, &mut progress.answered).await?;
+            if job::has_overflow(&job) {
+                self.answer_overflow(&job, &told, sighting).await?;
+            }
             match self.jobs.release(&job, &told.outcome.record()).await? {
-                Released::Released => break,
+                Released::Released => {
+                    if job::has_overflow(&job) {
+                        self.remove_overflow(sighting).await;
+                    }
+                    break;
+                }
                 Released::Outdated => {}
             }
         }
@@ -267,6 +191,27 @@ impl Completion {
         }
         answered.extend(ids);
         Ok(())
+    }
+
+    /// Tells those in the Job's overflow queue; each stays there until it was told.
+    async fn answer_overflow(&self, job: &Job, told: &Told, sighting: &Sighting) -> Result<(), Error> {
+        let connection = self.overflow.open().await?;
+        while let Some(drained) = self.overflow.drain(&connection, &sighting.name, &sighting.uid).await? {
+            self.answer(job, told, drained.waiters.clone(), &mut HashSet::new()).await?;
+            drained.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Best effort: an empty queue that stays goes by itself, later.
+    async fn remove_overflow(&self, sighting: &Sighting) {
+        if let Err(error) = self.overflow.remove(&sighting.name, &sighting.uid).await {
+            debug!(
+                job.name = sighting.name,
+                error = &error as &dyn std::error::Error,
+                "an overflow queue stays until it expires"
+            );
+        }
     }
 
     async fn tell(

@@ -19,7 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::cache::{Entry, Lookup, Store};
-use crate::cluster::{self, Claim, Jobs, Placement};
+use crate::cluster::{self, Claim, Jobs, Placement, Target};
 use crate::domain::catalog::Catalog;
 use crate::domain::event::{Event, ResultView, ServedBy, Timings, Verdict};
 use crate::domain::manifest::Plan;
@@ -27,7 +27,7 @@ use crate::domain::policy::Policies;
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{Arrival, CacheMode, Request};
 use crate::domain::waiter::Waiter;
-use crate::queue::{self, Delivery};
+use crate::queue::{self, Delivery, Overflow};
 use crate::reply::Replies;
 use crate::telemetry::metrics::Metrics;
 
@@ -41,6 +41,7 @@ pub struct Intake {
     pub store: Arc<Store>,
     pub jobs: Jobs,
     pub replies: Arc<Replies>,
+    pub overflow: Arc<Overflow>,
     /// In bytes.
     pub max_body: u64,
     pub default_reply: Option<String>,
@@ -58,6 +59,15 @@ enum Unsettled {
     Stopping,
     #[error(transparent)]
     Queue(#[from] queue::Error),
+}
+
+/// Why a request found no place this time; it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum Unplaced {
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
 }
 
 /// What a request came to, short of an error.
@@ -157,7 +167,7 @@ impl Intake {
             if let Some(uid) = in_the_way.take()
                 && let Err(error) = self.jobs.delete(&plan.name(), &uid).await
             {
-                self.pause(&mut backoff, begun, &error).await?;
+                self.pause(&mut backoff, begun, error.into()).await?;
                 continue;
             }
             let claim = Claim {
@@ -169,15 +179,27 @@ impl Intake {
             match self.jobs.create_or_join(&plan, &claim).await {
                 Ok(Ok(Placement::Ended { uid })) => in_the_way = Some(uid),
                 Ok(Ok(Placement::TooSlow)) => {}
-                Ok(Ok(Placement::Terminating | Placement::Full)) => self.wait(&mut backoff).await?,
+                Ok(Ok(Placement::Terminating)) => self.wait(&mut backoff).await?,
+                Ok(Ok(Placement::Full(target))) => match self.overflow(&waiter, target).await {
+                    Ok(true) => return Ok(Decision::Placed),
+                    Ok(false) => {}
+                    Err(error) => self.pause(&mut backoff, begun, error).await?,
+                },
                 Ok(Ok(placement)) => return Ok(decision(placement, &plan, &waiter)),
                 Ok(Err(rejection)) => return Ok(Decision::Rejected(rejection)),
                 Err(error) => match error.denial() {
                     Some(why) => return Ok(Decision::Rejected(Rejection::new(Code::ClusterDenied, why))),
-                    None => self.pause(&mut backoff, begun, &error).await?,
+                    None => self.pause(&mut backoff, begun, error.into()).await?,
                 },
             }
         }
+    }
+
+    /// To the Job's own queue, and then onto the Job that there is one more; `false` when the Job has
+    /// ended meanwhile: then the request starts over, and nobody reads the copy.
+    async fn overflow(&self, waiter: &Waiter, target: Target) -> Result<bool, Unplaced> {
+        self.overflow.add(&target.name, &target.uid, waiter).await?;
+        Ok(self.jobs.mark_overflow(target).await?)
     }
 
     async fn look_up(&self, request: &Request, plan: &Plan, waiter: &Waiter) -> Lookup {
@@ -253,8 +275,8 @@ impl Intake {
     }
 
     /// Waits after a failed call, and gives up where the delivery was held too long.
-    async fn pause(&self, backoff: &mut Backoff, begun: Instant, error: &cluster::Error) -> Result<(), Unsettled> {
-        warn!(error = error as &dyn std::error::Error, "no place for a request yet; trying again");
+    async fn pause(&self, backoff: &mut Backoff, begun: Instant, error: Unplaced) -> Result<(), Unsettled> {
+        warn!(error = &error as &dyn std::error::Error, "no place for a request yet; trying again");
         if begun.elapsed() > HOLD {
             return Err(Unsettled::Held(HOLD));
         }

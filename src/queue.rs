@@ -7,6 +7,7 @@
 mod consumer;
 mod delivery;
 mod message;
+mod overflow;
 mod publisher;
 mod session;
 pub mod topology;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use consumer::{Consumer, Refill};
 pub use delivery::Delivery;
 pub use message::Message;
+pub use overflow::Overflow;
 pub use publisher::{Publisher, Receipt, publisher};
 pub use session::connect;
 
@@ -41,6 +43,8 @@ pub enum Error {
     Ack,
     #[error("`{0}` is longer than the 255 bytes of an AMQP short string")]
     TooLong(String),
+    #[error("`{0}` does not take a waiter")]
+    Overflow(String),
     #[error("the publisher has ended")]
     Ended,
 }

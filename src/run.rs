@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::files;
 use crate::http::{self, Pages};
 use crate::intake::Intake;
-use crate::queue::{Consumer, publisher};
+use crate::queue::{Consumer, Overflow, publisher};
 use crate::reply::Replies;
 use crate::shutdown::Signals;
 use crate::telemetry::health::Health;
@@ -78,12 +78,14 @@ async fn start(
         inline_max: config.results.inline_max,
         metrics: metrics.clone(),
     });
+    let overflow = Arc::new(Overflow::new(config.amqp.clone(), name("overflow"), replies.publisher.clone()));
     let intake = Arc::new(Intake {
         catalog,
         policies,
         store: Arc::clone(&store),
         jobs: jobs.clone(),
         replies: Arc::clone(&replies),
+        overflow: Arc::clone(&overflow),
         max_body: config.intake.max_body,
         default_reply: config.replies.default.clone(),
         metrics: metrics.clone(),
@@ -93,6 +95,7 @@ async fn start(
         jobs,
         store: Arc::clone(&store),
         replies,
+        overflow,
         grace: config.results.grace,
         at_work: Completion::permits(),
         metrics: metrics.clone(),

@@ -10,10 +10,10 @@ use kube::core::Status;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::join::{JoinVerdict, Joiner};
+use super::join::{JoinVerdict, Joiner, Target};
 use super::{Clients, Error, call};
 use crate::domain::event::JobInfo;
-use crate::domain::job::{MAX_WAITERS, MAX_WAITERS_BYTES, Standing, attempts, finalizer_index, standing};
+use crate::domain::job::{Standing, attempts, finalizer_index, standing};
 use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME, Plan};
 use crate::domain::outcome::OutcomeRecord;
 use crate::domain::rejection::Rejection;
@@ -52,8 +52,8 @@ pub enum Placement {
     Ended {
         uid: String,
     },
-    /// No more waiters fit on the Job.
-    Full,
+    /// No more waiters fit on the Job: to its overflow queue.
+    Full(Target),
     /// A Job of the key lives, and the request wanted none to.
     Duplicate,
     /// Too long since the lookup: a Job may have come and gone meanwhile.
@@ -125,30 +125,38 @@ impl Jobs {
 
     /// Finds a place at the Job that holds the name; `None` when it has changed meanwhile.
     async fn place(&self, existing: &Job, plan: &Plan, claim: &Claim<'_>) -> Result<Option<Placement>, Error> {
-        let (uid, finalizer_index) = match standing(existing, &plan.key, claim.waiter, claim.redelivered) {
+        let (target, load) = match standing(existing, &plan.key, claim.waiter, claim.redelivered) {
             Standing::Foreign { why } => return Ok(Some(Placement::Foreign { name: plan.name(), why })),
             Standing::Terminating => return Ok(Some(Placement::Terminating)),
             Standing::Answered => return Ok(Some(Placement::Answered)),
             Standing::Ended { uid } => return Ok(Some(Placement::Ended { uid })),
             Standing::Joinable { already_waiting: true, .. } => return Ok(Some(Placement::Joined)),
             Standing::Joinable { .. } if !claim.may_join => return Ok(Some(Placement::Duplicate)),
-            Standing::Joinable { waiters, waiters_bytes, .. }
-                if waiters >= MAX_WAITERS || waiters_bytes >= MAX_WAITERS_BYTES =>
-            {
-                return Ok(Some(Placement::Full));
+            Standing::Joinable { uid, finalizer_index, load, .. } => {
+                (Target { name: plan.name(), uid, finalizer_index }, load)
             }
-            Standing::Joinable { uid, finalizer_index, .. } => (uid, finalizer_index),
         };
-        match self.joiner.join(plan.name(), uid, finalizer_index, claim.waiter.clone()).await? {
+        match self.joiner.join(target.clone(), load, claim.waiter.clone()).await? {
             JoinVerdict::Joined => {
                 self.metrics.jobs_joined.inc();
                 Ok(Some(Placement::Joined))
             }
+            JoinVerdict::Full => Ok(Some(Placement::Full(target))),
             JoinVerdict::Moved => {
                 Metrics::count(&self.metrics.conflicts, "kind", "join");
                 Ok(None)
             }
         }
+    }
+
+    /// Marks the Job as one whose overflow queue has a waiter more. `false` when the Job is not what it
+    /// was: nobody may ever read that queue again, and the request has to start over.
+    pub async fn mark_overflow(&self, target: Target) -> Result<bool, Error> {
+        let marked = self.joiner.mark_overflow(target).await? == JoinVerdict::Joined;
+        if marked {
+            self.metrics.jobs_joined.inc();
+        }
+        Ok(marked)
     }
 
     /// `false` when the lookup that said "miss" is too old by now to create on it.

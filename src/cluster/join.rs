@@ -13,16 +13,20 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
 
 use super::{Clients, Error, call};
-use crate::domain::job::MAX_WAITERS;
-use crate::domain::manifest::{JOB_FINALIZER, encode_waiter, waiter_annotation};
+use crate::backoff::Backoff;
+use crate::domain::job::{self, Load, MAX_WAITERS};
+use crate::domain::manifest::{JOB_FINALIZER, OVERFLOW, encode_waiter, waiter_annotation};
 use crate::domain::waiter::Waiter;
 
 /// How many may wait for their patch.
 const WAITING: usize = 1024;
-/// Waiters in one patch; more would make it larger than the API server takes in one step.
+/// Additions in one patch; a larger one keeps the API server from others for longer.
 const BATCH: usize = MAX_WAITERS / 4;
+/// How often a patch is tried that meets other writers, over about a second.
+const CONTENDED: u32 = 10;
 
 /// What a patch came to, for everyone in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,38 +34,61 @@ pub(super) enum JoinVerdict {
     Joined,
     /// The Job is not what it was: it has been released, replaced or changed. Start over.
     Moved,
+    /// No more waiters fit on it.
+    Full,
 }
 
-/// Hands waiters to the joining task.
+/// The Job as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    pub name: String,
+    pub uid: String,
+    pub(super) finalizer_index: usize,
+}
+
+/// Hands additions to the joining task.
 #[derive(Debug, Clone)]
 pub struct Joiner(mpsc::Sender<Pending>);
 
 #[derive(Debug)]
 struct Pending {
     target: Target,
-    waiter: Waiter,
+    load: Load,
+    addition: Addition,
     verdict: oneshot::Sender<Result<JoinVerdict, Error>>,
 }
 
-/// The Job as it was read.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Target {
-    name: String,
-    uid: String,
-    finalizer_index: usize,
+#[derive(Debug)]
+enum Addition {
+    Waiter(Box<Waiter>),
+    /// The overflow queue has one more; any number of these are one mark.
+    Overflow,
+}
+
+/// A Job with a patch under way, and who came meanwhile.
+struct Queue {
+    load: Load,
+    waiting: Vec<Pending>,
+}
+
+/// A patch that has ended: its Job, and what the waiters on it weigh now, where that is known.
+struct Patched {
+    target: Target,
+    load: Option<Load>,
 }
 
 impl Joiner {
-    pub(super) async fn join(
-        &self,
-        name: String,
-        uid: String,
-        finalizer_index: usize,
-        waiter: Waiter,
-    ) -> Result<JoinVerdict, Error> {
+    pub(super) async fn join(&self, target: Target, load: Load, waiter: Waiter) -> Result<JoinVerdict, Error> {
+        self.add(target, load, Addition::Waiter(Box::new(waiter))).await
+    }
+
+    pub(super) async fn mark_overflow(&self, target: Target) -> Result<JoinVerdict, Error> {
+        self.add(target, Load::default(), Addition::Overflow).await
+    }
+
+    async fn add(&self, target: Target, load: Load, addition: Addition) -> Result<JoinVerdict, Error> {
         let (verdict, received) = oneshot::channel();
-        let target = Target { name, uid, finalizer_index };
-        self.0.send(Pending { target, waiter, verdict }).await.map_err(|_| Error::Ended)?;
+        self.0.send(Pending { target, load, addition, verdict }).await.map_err(|_| Error::Ended)?;
         received.await.map_err(|_| Error::Ended)?
     }
 }
@@ -74,71 +101,111 @@ pub fn joiner(clients: &Clients, call_timeout: Duration) -> (Joiner, impl Future
 }
 
 async fn run(jobs: Api<Job>, call_timeout: Duration, mut receiver: mpsc::Receiver<Pending>) {
-    // A target with a patch under way has an entry, which collects those who come meanwhile.
-    let mut queues: HashMap<Target, Vec<Pending>> = HashMap::new();
+    let mut queues: HashMap<Target, Queue> = HashMap::new();
     let mut patches = FuturesUnordered::new();
     loop {
-        tokio::select! {
+        let target = tokio::select! {
             pending = receiver.recv() => {
                 let Some(pending) = pending else { break };
                 let target = pending.target.clone();
-                match queues.get_mut(&target) {
-                    Some(queue) => queue.push(pending),
-                    None => {
-                        queues.insert(target.clone(), Vec::new());
-                        patches.push(patch(&jobs, call_timeout, target, vec![pending]));
-                    }
+                if let Some(queue) = queues.get_mut(&target) {
+                    queue.waiting.push(pending);
+                    continue;
                 }
+                queues.insert(target.clone(), Queue { load: pending.load, waiting: vec![pending] });
+                target
             }
-            Some(target) = patches.next() => {
-                let queue = queues.remove(&target).unwrap_or_default();
-                if !queue.is_empty() {
-                    let mut batch = queue;
-                    let rest = batch.split_off(batch.len().min(BATCH));
-                    queues.insert(target.clone(), rest);
-                    patches.push(patch(&jobs, call_timeout, target, batch));
+            Some(patched) = patches.next() => {
+                let Patched { target, load } = patched;
+                if let (Some(queue), Some(load)) = (queues.get_mut(&target), load) {
+                    queue.load = load;
                 }
+                target
             }
+        };
+        match queues.get_mut(&target).map(next_batch) {
+            Some(batch) if !batch.is_empty() => patches.push(patch(&jobs, call_timeout, target, batch)),
+            _ => drop(queues.remove(&target)),
         }
     }
     while patches.next().await.is_some() {}
 }
 
+/// Those who go into the next patch. Where a Job is full, its waiters are told so at once.
+fn next_batch(queue: &mut Queue) -> Vec<Pending> {
+    let mut room = queue.load.room();
+    let mut batch = Vec::new();
+    let mut rest = Vec::new();
+    for pending in queue.waiting.drain(..) {
+        match pending.addition {
+            Addition::Overflow => batch.push(pending),
+            Addition::Waiter(_) if room == 0 => {
+                // Who has gone comes again.
+                let _ = pending.verdict.send(Ok(JoinVerdict::Full));
+            }
+            Addition::Waiter(_) if batch.len() >= BATCH => rest.push(pending),
+            Addition::Waiter(_) => {
+                room -= 1;
+                batch.push(pending);
+            }
+        }
+    }
+    queue.waiting = rest;
+    batch
+}
+
 /// Adds a batch in one JSON patch, which applies whole or not at all: only to this very Job, and only
 /// while it owes answers. Without that test a waiter could be added after the answers went out.
-async fn patch(jobs: &Api<Job>, call_timeout: Duration, target: Target, batch: Vec<Pending>) -> Target {
+async fn patch(jobs: &Api<Job>, call_timeout: Duration, target: Target, batch: Vec<Pending>) -> Patched {
     let mut operations = vec![
         json!({"op": "test", "path": "/metadata/uid", "value": target.uid}),
         json!({"op": "test", "path": format!("/metadata/finalizers/{}", target.finalizer_index), "value": JOB_FINALIZER}),
     ];
-    operations.extend(batch.iter().map(|pending| {
-        let annotation = waiter_annotation(&pending.waiter).replace('/', "~1");
-        json!({"op": "add", "path": format!("/metadata/annotations/{annotation}"), "value": encode_waiter(&pending.waiter)})
-    }));
-    let operations = serde_json::from_value(json!(operations)).expect("these are JSON patch operations");
-    let patched = call(
-        "join a Job",
-        call_timeout,
-        jobs.patch(&target.name, &PatchParams::default(), &Patch::<()>::Json(operations)),
-    )
-    .await;
-    let verdict = match patched {
-        Ok(_) => Ok(JoinVerdict::Joined),
-        Err(error) if error.is_outdated() || error.is_not_found() => Ok(JoinVerdict::Moved),
-        // Whether or not it took effect, the next look at the Job tells.
-        Err(error) if error.is_undecided() => Ok(JoinVerdict::Moved),
-        Err(error) => Err(error),
+    let mut add = |annotation: &str, value: String| {
+        let path = format!("/metadata/annotations/{}", annotation.replace('/', "~1"));
+        operations.push(json!({"op": "add", "path": path, "value": value}));
     };
-    let failure = verdict.as_ref().err().and_then(Error::status).cloned();
-    for pending in batch {
-        let shared = match &failure {
-            Some(status) => {
-                Err(Error::Api { action: "join a Job", source: Box::new(kube::Error::Api(Box::new(status.clone()))) })
-            }
-            None => Ok(*verdict.as_ref().unwrap_or(&JoinVerdict::Moved)),
-        };
-        // Who has gone comes again.
-        let _ = pending.verdict.send(shared);
+    for pending in &batch {
+        if let Addition::Waiter(waiter) = &pending.addition {
+            add(&waiter_annotation(waiter), encode_waiter(waiter));
+        }
     }
-    target
+    if batch.iter().any(|pending| matches!(pending.addition, Addition::Overflow)) {
+        // Another value each time, so that the Job's resource version moves.
+        add(OVERFLOW, uuid::Uuid::now_v7().to_string());
+    }
+    let operations = serde_json::from_value(json!(operations)).expect("these are JSON patch operations");
+    let patch = Patch::<()>::Json(operations);
+    let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
+    let patched = loop {
+        let patched = call("join a Job", call_timeout, jobs.patch(&target.name, &PatchParams::default(), &patch)).await;
+        match &patched {
+            // Others wrote at the same time. What the patch depends on it tests itself.
+            Err(error) if error.is_conflict() && backoff.tries() < CONTENDED => backoff.wait().await,
+            _ => break patched,
+        }
+    };
+    if let Err(error) = &patched {
+        debug!(
+            job.name = target.name,
+            error = error as &dyn std::error::Error,
+            additions = batch.len(),
+            "a patch to join did not apply"
+        );
+    }
+    let load = patched.as_ref().ok().map(job::load);
+    for pending in batch {
+        // Who has gone comes again.
+        let _ = pending.verdict.send(verdict(&patched));
+    }
+    Patched { target, load }
+}
+
+fn verdict(patched: &Result<Job, Error>) -> Result<JoinVerdict, Error> {
+    match patched {
+        Ok(_) => Ok(JoinVerdict::Joined),
+        // Whether or not an undecided patch took effect, the next look at the Job tells.
+        Err(error) if error.is_outdated() || error.is_not_found() || error.is_undecided() => Ok(JoinVerdict::Moved),
+        Err(error) => Err(error.again()),
+    }
 }

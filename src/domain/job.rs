@@ -13,7 +13,21 @@ use super::waiter::Waiter;
 
 /// More waiters than this, or more text, do not fit on one Job (annotations end at 256 KiB).
 pub const MAX_WAITERS: usize = 256;
-pub const MAX_WAITERS_BYTES: usize = 64 << 10;
+const MAX_WAITERS_BYTES: usize = 64 << 10;
+
+/// What the waiters on a Job weigh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    pub waiters: usize,
+    pub bytes: usize,
+}
+
+impl Load {
+    /// How many more waiters the Job takes.
+    pub fn room(self) -> usize {
+        if self.bytes >= MAX_WAITERS_BYTES { 0 } else { MAX_WAITERS.saturating_sub(self.waiters) }
+    }
+}
 
 /// How a Job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +90,7 @@ pub enum Standing {
     /// (b) It is going away.
     Terminating,
     /// (c) It owes answers still, running or ended: one more can be added.
-    Joinable { uid: String, finalizer_index: usize, already_waiting: bool, waiters: usize, waiters_bytes: usize },
+    Joinable { uid: String, finalizer_index: usize, already_waiting: bool, load: Load },
     /// (d) It has answered this very request; only the acknowledgement was lost.
     Answered,
     /// (e) It has answered everyone it owed, and not us.
@@ -94,10 +108,7 @@ pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, redelivered: bool)
         return Standing::Terminating;
     }
     if let Some(finalizer_index) = finalizer_index(job) {
-        let (waiters, waiters_bytes) = annotations(job)
-            .filter(|(name, _)| name.starts_with(manifest::WAITER_PREFIX))
-            .fold((0, 0), |(count, bytes), (name, value)| (count + 1, bytes + name.len() + value.len()));
-        return Standing::Joinable { uid, finalizer_index, already_waiting, waiters, waiters_bytes };
+        return Standing::Joinable { uid, finalizer_index, already_waiting, load: load(job) };
     }
     if redelivered && already_waiting && annotation(job, manifest::OUTCOME).is_some() {
         return Standing::Answered;
@@ -135,6 +146,20 @@ pub fn waiters(job: &Job) -> (Vec<Waiter>, usize) {
         })
         .collect();
     (waiters, unreadable)
+}
+
+/// Whether there are waiters in the Job's overflow queue, or were.
+pub fn has_overflow(job: &Job) -> bool {
+    annotation(job, manifest::OVERFLOW).is_some()
+}
+
+/// How many waiters stand on the Job, and how many bytes they take.
+pub fn load(job: &Job) -> Load {
+    let waiters = annotations(job).filter(|(name, _)| name.starts_with(manifest::WAITER_PREFIX));
+    waiters.fold(Load::default(), |load, (name, value)| Load {
+        waiters: load.waiters + 1,
+        bytes: load.bytes + name.len() + value.len(),
+    })
 }
 
 pub fn key(job: &Job) -> Option<RequestKey> {

@@ -29,6 +29,8 @@ pub const KEY: &str = "jobquay.dev/key";
 pub const RESULT: &str = "jobquay.dev/result";
 pub const CACHE: &str = "jobquay.dev/cache";
 pub const OUTCOME: &str = "jobquay.dev/outcome";
+/// Changed whenever a waiter went to the Job's overflow queue.
+pub const OVERFLOW: &str = "jobquay.dev/overflow";
 /// Followed by 16 hex digits.
 pub const WAITER_PREFIX: &str = "jobquay.dev/w.";
 

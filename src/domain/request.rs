@@ -3,6 +3,7 @@
 //! What it must not do: look at templates, policy or the cache. It says only what was asked.
 
 mod inline;
+mod label;
 
 use std::time::Duration;
 
@@ -221,7 +222,7 @@ fn parse_request(value: Value, pointer: &str) -> Result<Body, Rejection> {
     let labels = fields.string_map("labels")?;
     for (name, value) in &labels {
         let pointer = json::child(&fields.pointer_to("labels"), name);
-        check_label(name, value).map_err(|why| Rejection::at(Code::Malformed, &pointer, why))?;
+        label::check(name, value).map_err(|why| Rejection::at(Code::Malformed, &pointer, why))?;
     }
     fields.finish()?;
     Ok(Body { work, cache, on_duplicate, deadline, labels })
@@ -269,31 +270,6 @@ fn parse_cache(value: Value, pointer: &str) -> Result<CacheControl, Rejection> {
     };
     fields.finish()?;
     Ok(cache)
-}
-
-/// Kubernetes' rules for a label, less the prefixes that are the system's and ours.
-fn check_label(name: &str, value: &str) -> Result<(), String> {
-    let word = |text: &str, limit: usize| {
-        let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        text.len() <= limit
-            && text.chars().all(inner)
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
-    };
-    let (prefix, short) = name.rsplit_once('/').unwrap_or(("", name));
-    if !word(short, 63) || !(prefix.is_empty() || word(prefix, 253)) {
-        return Err(format!("`{name}` is not a Kubernetes label name"));
-    }
-    if ["jobquay.dev", "kubernetes.io", "k8s.io"]
-        .iter()
-        .any(|own| prefix == *own || prefix.ends_with(&format!(".{own}")))
-    {
-        return Err(format!("labels under `{prefix}/` are not a request's to set"));
-    }
-    if !value.is_empty() && !word(value, 63) {
-        return Err(format!("`{value}` is not a Kubernetes label value"));
-    }
-    Ok(())
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`; anything else is dropped, as W3C trace context asks.

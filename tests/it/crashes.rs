@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::stack::STACK;
-use crate::support::{Event, Producer, Request, World};
+use crate::support::{Event, Producer, Request, World, eventually};
 
 /// 500 requests over 50 keys from two producers, the dispatcher killed and started again three times.
 #[tokio::test(flavor = "multi_thread")]
@@ -98,5 +98,29 @@ async fn a_job_that_owes_an_answer_outlives_its_time_to_live() {
     assert_eq!(event.request_id(), id);
     // The TTL controller deletes in the foreground, so only the pod's own finalizer keeps its log.
     assert_eq!((event.state(), event.result("text")), ("succeeded", &json!("patient\n")));
+    world.settled().await;
+}
+
+/// Let go before the confirm would be lost here.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_not_confirmed_before_the_kill_is_given_by_the_next() {
+    let world = World::alone("unconfirmed").await;
+    let mut dispatcher = world.dispatcher().await;
+    let producer = world.producer().await;
+    let id = producer.send(Request::template("script", &json!({"script": "sleep 2; echo owed"}))).await;
+    let name = world.the_job().await.metadata.name.unwrap_or_default();
+    STACK.part("stop", "rabbitmq");
+    eventually("the Job has ended", async || {
+        jobquay::domain::job::ending(&world.jobs().get(&name).await.expect("the Job"))
+    })
+    .await;
+    // Time enough to do it wrong.
+    world.pause(Duration::from_secs(3)).await;
+    dispatcher.kill();
+    STACK.part("start", "rabbitmq");
+    let _next = world.dispatcher().await;
+    let mut producer = producer.reconnect(&world.broker.url()).await;
+    let event = producer.event().await;
+    assert_eq!((event.request_id(), event.result("text")), (id.as_str(), &json!("owed\n")));
     world.settled().await;
 }

@@ -11,6 +11,7 @@ mod collisions;
 mod command_line;
 mod crashes;
 mod failures;
+mod fan_in;
 mod main_job;
 mod operations;
 mod outages;

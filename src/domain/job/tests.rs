@@ -87,10 +87,11 @@ fn a_squatted_name_is_foreign() {
 
 #[test]
 fn a_job_that_owes_answers_can_be_joined_until_it_goes_away() {
-    let Standing::Joinable { uid, finalizer_index, already_waiting, waiters, .. } = stands(ours(), "r-2", false) else {
+    let Standing::Joinable { uid, finalizer_index, already_waiting, load } = stands(ours(), "r-2", false) else {
         panic!()
     };
-    assert_eq!((uid.as_str(), finalizer_index, already_waiting, waiters), ("u-1", 1, false, 1));
+    assert_eq!((uid.as_str(), finalizer_index, already_waiting, load.waiters), ("u-1", 1, false, 1));
+    assert_eq!(load.room(), MAX_WAITERS - 1);
     assert!(matches!(stands(ours(), "r-1", true), Standing::Joinable { already_waiting: true, .. }));
     let mut going = ours();
     going["metadata"]["deletionTimestamp"] = json!("2026-11-24T12:00:00Z");
@@ -120,4 +121,11 @@ fn tampered_annotations_are_counted_and_the_others_read() {
     assert_eq!((waiters, unreadable), (vec![waiter("r-1")], 1));
     assert_eq!(result_plan(&job).source, ResultSource::None);
     assert!(!cache_plan(&job).store);
+}
+
+#[test]
+fn a_job_is_full_by_number_or_by_weight() {
+    assert_eq!(Load { waiters: 250, bytes: 1000 }.room(), 6);
+    assert_eq!(Load { waiters: 300, bytes: 1000 }.room(), 0);
+    assert_eq!(Load { waiters: 3, bytes: 64 << 10 }.room(), 0);
 }

@@ -27,6 +27,8 @@ pub(crate) fn jobquay(world: &World) -> Command {
         .env("JOBQUAY__AMQP__URL", world.broker.url())
         .env("JOBQUAY__AMQP__TOPOLOGY", "declare")
         .env("JOBQUAY__CACHE__URL", STACK.value("REDIS_URL"))
+        // Eight tests on two cores starve an unoptimised process for longer than a lookup's usual 20 ms.
+        .env("JOBQUAY__CACHE__LOOKUP_TIMEOUT", "1s")
         .env("JOBQUAY__KUBERNETES__NAMESPACE", &world.name)
         .env("JOBQUAY__INTAKE__TENANT", &world.name)
         .env("JOBQUAY__TEMPLATES__DIR", root().join("tests/it/templates"))

@@ -1,0 +1,100 @@
+//! Which Jobs are completed, and when: those that the watch sees, those that a regular look over finds,
+//! each by one task at a time, tried until it is done.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{Stream, StreamExt};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{Completion, Progress};
+use crate::backoff::Backoff;
+use crate::cluster::{Sighted, Sighting};
+
+/// A watch can miss what it should have said; all open Jobs are looked over this often.
+const LOOK_OVER: Duration = Duration::from_secs(300);
+impl Completion {
+    /// Completes what the watch sees until `stop`; then finishes what is at work.
+    pub async fn run(self: Arc<Self>, sightings: impl Stream<Item = Sighted>, stop: CancellationToken) {
+        let mut sightings = std::pin::pin!(sightings);
+        let mut look_over = tokio::time::interval(LOOK_OVER);
+        look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut open = HashSet::new();
+        let mut finishing: HashSet<Sighting> = HashSet::new();
+        let mut tasks: JoinSet<Sighting> = JoinSet::new();
+        let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
+        loop {
+            let ended = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(sighted) = sightings.next() => match sighted {
+                    Sighted::Open { uid, ended } => { open.insert(uid); ended.into_iter().collect() }
+                    Sighted::Closed { uid } => { open.remove(&uid); Vec::new() }
+                    Sighted::Relisting => { open.clear(); Vec::new() }
+                },
+                _ = look_over.tick() => { surveys.spawn(Arc::clone(&self).survey()); Vec::new() }
+                Some(survey) = surveys.join_next() => survey.unwrap_or_default(),
+                Some(done) = tasks.join_next() => {
+                    match done {
+                        Ok(sighting) => drop(finishing.remove(&sighting)),
+                        Err(error) => {
+                            // The Job keeps its finalizer; the next survey comes back to it.
+                            self.metrics.panics.inc();
+                            error!(error = &error as &dyn std::error::Error, "a completion panicked");
+                            finishing.clear();
+                        }
+                    }
+                    Vec::new()
+                }
+            };
+            self.metrics.jobs_open.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
+            for sighting in ended {
+                if finishing.insert(sighting.clone()) {
+                    tasks.spawn(Arc::clone(&self).finish(sighting, stop.clone()));
+                }
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Everything that is open, and the pods that were left behind.
+    async fn survey(self: Arc<Self>) -> Vec<Sighting> {
+        match self.jobs.release_orphans().await {
+            Ok(0) => {}
+            Ok(released) => info!(released, "released pods that outlived their Job's answer"),
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot look over the pods"),
+        }
+        match self.jobs.open().await {
+            Ok(jobs) => jobs.iter().filter_map(Sighting::of).collect(),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "cannot look over the open Jobs");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Tries until the Job is released, or until the process stops: then another one does.
+    async fn finish(self: Arc<Self>, sighting: Sighting, stop: CancellationToken) -> Sighting {
+        let mut progress = Progress { begun: Instant::now(), outcome: None, answered: HashSet::new() };
+        let mut backoff = Backoff::for_calls();
+        loop {
+            let tried = {
+                let _at_work = self.at_work.acquire().await.expect("the semaphore is never closed");
+                self.complete(&sighting, &mut progress).await
+            };
+            let Err(error) = tried else { return sighting };
+            warn!(
+                job.name = sighting.name,
+                error = &error as &dyn std::error::Error,
+                "completion failed; trying again"
+            );
+            tokio::select! {
+                () = backoff.wait() => {}
+                () = stop.cancelled() => return sighting,
+            }
+        }
+    }
+}

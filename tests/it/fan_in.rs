@@ -1,0 +1,76 @@
+//! More equal requests at once than fit on a Job.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::crashes::{all_answers, assert_agreement};
+use crate::support::{Request, World, eventually};
+
+fn popular() -> Request {
+    Request::template("script", &json!({"script": "sleep 8; echo popular"}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_hundred_equal_requests_make_one_job_and_hold_up_nobody_else() {
+    let world = World::new("fan-in").await;
+    let recorder = world.recorder();
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let other = || Request::template("script", &json!({"script": "echo other"}));
+    producer.ask(other()).await;
+    let mut owed = HashSet::new();
+    for _ in 0..600 {
+        owed.insert(producer.send(popular()).await);
+    }
+    let quick = producer.ask(other()).await;
+    assert_eq!(quick.served_by(), "cache", "answered before the popular Job has ended");
+    eventually("every request is off the queue", async || {
+        (dispatcher.metric("jobquay_jobs_joined_total", "") >= 599.0).then_some(())
+    })
+    .await;
+    let waiters = jobquay::domain::job::load(
+        world
+            .jobs()
+            .list(&kube::api::ListParams::default().labels("jobquay.dev/open=true"))
+            .await
+            .expect("a list")
+            .items
+            .first()
+            .expect("the Job"),
+    )
+    .waiters;
+    assert!(waiters <= 256, "{waiters}");
+    let events = all_answers(&mut producer, &owed).await;
+    assert_eq!(events.len(), 600, "each once");
+    assert_eq!(events.iter().filter(|event| event.served_by() == "executed").count(), 1);
+    assert_agreement(&events);
+    assert_eq!(recorder.jobs(), 2);
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_overflowed_are_answered_through_a_kill() {
+    let world = World::new("fan-in-kill").await;
+    let recorder = world.recorder();
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let mut owed = HashSet::new();
+    for _ in 0..500 {
+        owed.insert(producer.send(popular()).await);
+    }
+    eventually("some have overflowed", async || {
+        (dispatcher.metric("jobquay_jobs_joined_total", "") >= 300.0).then_some(())
+    })
+    .await;
+    dispatcher.kill();
+    world.pause(Duration::from_secs(1)).await;
+    let _next = world.dispatcher().await;
+    let events = all_answers(&mut producer, &owed).await;
+    assert_agreement(&events);
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    assert_eq!(recorder.jobs(), 1);
+    recorder.assert_sound();
+    world.settled().await;
+}
