@@ -63,37 +63,46 @@ impl Error {
         self.status().is_some_and(Status::is_not_found)
     }
 
+    /// The object changed since it was read.
     fn is_conflict(&self) -> bool {
         self.status().is_some_and(Status::is_conflict)
     }
 
-    /// The object changed since it was read (409), or a tested patch did not fit any more (422).
-    fn is_outdated(&self) -> bool {
-        self.status().is_some_and(|status| status.is_conflict() || status.is_invalid())
+    /// A JSON patch whose tests do not hold any more is answered with 422; an admission policy that
+    /// denies it is too, so this is never a reason to try again without a pause.
+    fn is_unfit(&self) -> bool {
+        self.status().is_some_and(Status::is_invalid)
     }
 
     /// The API server answered, and the answer is about the object or its node: waiting for the server
     /// to come back would not help.
     pub fn is_about_the_object(&self) -> bool {
-        self.status().is_some_and(|status| !matches!(status.code, 401 | 429 | 503))
+        self.status().is_some_and(|status| !matches!(status.code, 401 | 403 | 429 | 503 | 504))
     }
 
     /// Whether the call may have taken effect although it failed.
-    fn is_undecided(&self) -> bool {
+    pub fn is_undecided(&self) -> bool {
         match self.status() {
             Some(status) => status.code == 504 || status.reason == "Timeout",
             None => matches!(self, Self::Timeout(..) | Self::Api { .. }),
         }
     }
 
-    /// What the API server refuses for good, in its own words. Not our own missing rights, which an
-    /// operator can mend, nor a quota, which runs empty and fills again.
-    pub fn denial(&self) -> Option<&str> {
+    /// What the API server says against a Job that it will not create, now or later. Not our own missing
+    /// rights and not a missing namespace, which an operator can mend, nor a quota, which runs empty
+    /// and fills again.
+    fn denial(&self) -> Option<&str> {
         let status = self.status()?;
-        let ours_to_mend =
-            status.message.contains("cannot create resource") || status.message.contains("exceeded quota");
-        let refused = matches!(status.code, 400 | 403 | 404 | 405 | 413 | 415 | 422);
-        (refused && !ours_to_mend).then_some(status.message.as_str())
+        let refused = matches!(status.code, 400 | 403 | 405 | 413 | 415 | 422);
+        let says = |words: &str| status.message.contains(words);
+        let lacks_right = says("User \"") && says("\" cannot ");
+        let passes = lacks_right || says("exceeded quota") || says("is being terminated");
+        (refused && !passes).then_some(status.message.as_str())
+    }
+
+    /// The API server's words, where it said any.
+    pub fn words(&self) -> Option<&str> {
+        self.status().map(|status| status.message.as_str())
     }
 }
 
@@ -122,9 +131,18 @@ mod tests {
     #[test]
     fn only_a_final_refusal_is_a_denial() {
         assert!(answer(422, "Invalid", "spec.template: Invalid value").denial().is_some());
+        assert!(
+            answer(400, "BadRequest", "Job in version \"v1\" cannot be handled as a Job: quantities must match")
+                .denial()
+                .is_some()
+        );
         assert!(answer(403, "Forbidden", "admission webhook denied the request").denial().is_some());
         assert!(answer(403, "Forbidden", "jobs.batch is forbidden: exceeded quota: q").denial().is_none());
         assert!(answer(403, "Forbidden", "User \"x\" cannot create resource \"jobs\"").denial().is_none());
+        assert!(
+            answer(403, "Forbidden", "pods is forbidden: User \"x\" cannot get resource \"pods\"").denial().is_none()
+        );
+        assert!(answer(404, "NotFound", "namespaces \"wrok\" not found").denial().is_none());
         for retried in [
             answer(401, "Unauthorized", ""),
             answer(429, "TooManyRequests", ""),

@@ -27,12 +27,19 @@ use crate::domain::job::{self, Ending};
 use crate::domain::key::RequestKey;
 use crate::domain::outcome::{Failure, FailureCode, Outcome};
 use crate::domain::waiter::Waiter;
-use crate::queue::{self, Overflow};
+use crate::queue::{self, Overflow, Reader};
 use crate::reply::Replies;
+use crate::telemetry::chain;
 use crate::telemetry::metrics::Metrics;
 
 /// Completions at work at once; each is a handful of API calls.
 const AT_WORK: usize = 32;
+/// Rounds along the way before the whole is tried anew, after a pause.
+const ROUNDS: usize = 8;
+/// A Job that is deleted just as its pod succeeds may still get its verdict within this.
+const SETTLING: Duration = Duration::from_secs(2);
+/// Events under way for one Job: with results of a megabyte each this is what they take.
+const AT_ONCE: usize = 32;
 /// RabbitMQ 4 takes messages of up to 16 MiB, and base64 makes 4 bytes of 3.
 const MESSAGE_MAX: usize = 8 << 20;
 
@@ -54,13 +61,22 @@ enum Error {
     Cluster(#[from] cluster::Error),
     #[error(transparent)]
     Queue(#[from] queue::Error),
+    #[error("the Job changed {0} times while it was completed")]
+    Restless(usize),
+    #[error("{read} of {owed} overflowed waiters can be read; somebody else holds the others")]
+    Held { read: u64, owed: u64 },
 }
 
 /// What one completion has done so far; kept over its tries.
+#[derive(Default)]
 struct Progress {
-    begun: Instant,
     outcome: Option<Told>,
     answered: HashSet<String>,
+    overflow: Option<Reader>,
+    /// Since when the result could not be read although the API server answered.
+    unreadable_since: Option<Instant>,
+    /// When the Job was first seen deleted and without a verdict.
+    deleted_since: Option<Instant>,
 }
 
 /// The outcome as everyone is told it.
@@ -74,42 +90,93 @@ struct Told {
     stored: bool,
 }
 
+impl Progress {
+    /// Whether a Job without a verdict was deleted so recently that one may be on its way.
+    fn may_still_change(&mut self, ending: &Ending) -> bool {
+        *ending == Ending::Deleted && self.deleted_since.get_or_insert_with(Instant::now).elapsed() < SETTLING
+    }
+}
+
+impl Told {
+    fn of_entry(entry: Entry) -> Self {
+        Self {
+            outcome: Outcome::Succeeded(entry.payload),
+            job: entry.job,
+            created_at: entry.created_at,
+            expires_at: Some(entry.expires_at),
+            stored: true,
+        }
+    }
+}
+
 impl Completion {
     /// How many completions may be at work.
     pub fn permits() -> Semaphore {
         Semaphore::new(AT_WORK)
     }
 
-    /// One pass along the way; whoever joins while it is walked makes it begin anew.
+    /// Along the way, from a fresh look at the Job; whoever joins while it is walked makes it begin anew.
     async fn complete(&self, sighting: &Sighting, progress: &mut Progress) -> Result<(), Error> {
-        loop {
-            let Some(job) = self.owing(sighting).await? else { break };
+        for _ in 0..ROUNDS {
+            let Some(job) = self.owing(sighting).await? else { return self.let_go(sighting, progress).await };
             let Some(ending) = job::ending(&job) else { return Ok(()) };
+            if progress.may_still_change(&ending) {
+                tokio::time::sleep(SETTLING / 4).await;
+                continue;
+            }
             let (waiters, unreadable) = job::waiters(&job);
             self.count_unreadable(&job, unreadable);
-            let told = match &progress.outcome {
-                Some(told) => told.clone(),
-                None => {
-                    let outcome = self.capture(&job, &ending, progress.begun).await?;
-                    progress.outcome.insert(self.keep(&job, outcome, &waiters).await).clone()
-                }
-            };
+            let Some(told) = self.told(&job, &ending, &waiters, progress).await? else { continue };
             self.answer(&job, &told, waiters, &mut progress.answered).await?;
-            if job::has_overflow(&job) {
-                self.answer_overflow(&job, &told, sighting).await?;
-            }
+            self.answer_overflow(&job, &told, sighting, &mut progress.overflow).await?;
             match self.jobs.release(&job, &told.outcome.record()).await? {
-                Released::Released => {
-                    if job::has_overflow(&job) {
-                        self.remove_overflow(sighting).await;
-                    }
-                    break;
-                }
+                Released::Released => return self.let_go(sighting, progress).await,
                 Released::Outdated => {}
             }
         }
-        self.jobs.release_pods(&sighting.uid).await?;
-        Ok(())
+        Err(Error::Restless(ROUNDS))
+    }
+
+    /// What is left when nothing is owed any more: the overflow queue, and the pods.
+    async fn let_go(&self, sighting: &Sighting, progress: &mut Progress) -> Result<(), Error> {
+        if let Some(reader) = progress.overflow.take()
+            && let Err(error) = reader.finish().await
+        {
+            debug!(job.name = sighting.name, error = chain(&error), "an overflow queue stays until it expires");
+        }
+        Ok(self.jobs.release_pods(&sighting.uid).await?)
+    }
+
+    /// The outcome, found once and then kept for everyone. `None`: somebody else has answered meanwhile,
+    /// which is why nothing could be read.
+    async fn told(
+        &self,
+        job: &Job,
+        ending: &Ending,
+        waiters: &[Waiter],
+        progress: &mut Progress,
+    ) -> Result<Option<Told>, Error> {
+        if let Some(told) = &progress.outcome {
+            return Ok(Some(told.clone()));
+        }
+        let outcome = self.capture(job, ending, progress).await?;
+        if *ending == Ending::Succeeded && matches!(outcome, Outcome::Failed(_)) {
+            if let Some(told) = self.told_before(job).await {
+                return Ok(Some(progress.outcome.insert(told).clone()));
+            }
+            let name = job.metadata.name.clone().unwrap_or_default();
+            let uid = job.metadata.uid.clone().unwrap_or_default();
+            if self.owing(&Sighting { name, uid }).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(progress.outcome.insert(self.keep(job, outcome, waiters).await).clone()))
+    }
+
+    /// The result of this very Job, where a completion that did not come to its end has left it.
+    async fn told_before(&self, job: &Job) -> Option<Told> {
+        let entry = self.store.look_up_patiently(&job::key(job)?, None).await.entry?;
+        (Some(&entry.job.uid) == job.metadata.uid.as_ref()).then(|| Told::of_entry(entry))
     }
 
     /// The Job as it is now, if it still owes answers.
@@ -120,16 +187,24 @@ impl Completion {
         }))
     }
 
-    async fn capture(&self, job: &Job, ending: &Ending, begun: Instant) -> Result<Outcome, Error> {
+    async fn capture(&self, job: &Job, ending: &Ending, progress: &mut Progress) -> Result<Outcome, Error> {
         if *ending != Ending::Succeeded {
             return Ok(Outcome::Failed(Failure::of_job(ending, self.jobs.report(job).await)));
         }
-        match self.jobs.result(job, job::result_plan(job)).await {
+        let unreadable = |why: String| Ok(Outcome::Failed(Failure::of_result(FailureCode::ResultUnreadable, why)));
+        let Some(plan) = job::result_plan(job) else {
+            return unreadable("the Job does not say where its result is, or a newer version wrote it".into());
+        };
+        match self.jobs.result(job, plan).await {
             Ok(Ok(payload)) => Ok(Outcome::Succeeded(payload)),
             Ok(Err(failure)) => Ok(Outcome::Failed(failure)),
-            Err(error) if begun.elapsed() > self.grace && error.is_about_the_object() => Ok(Outcome::Failed(
-                Failure::of_result(FailureCode::ResultUnreadable, format!("the result could not be read: {error}")),
-            )),
+            Err(error) if error.is_about_the_object() => {
+                let since = *progress.unreadable_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > self.grace {
+                    return unreadable(format!("the result could not be read: {error}"));
+                }
+                Err(error.into())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -148,15 +223,7 @@ impl Completion {
             let replace = waiters.iter().any(|waiter| waiter.overwrites);
             match self.store.keep(&entry, ttl, replace).await {
                 Kept::Stored => return Told { expires_at: Some(expires_at), stored: true, ..told },
-                Kept::First(first) => {
-                    return Told {
-                        outcome: Outcome::Succeeded(first.payload),
-                        job: first.job,
-                        created_at: first.created_at,
-                        expires_at: Some(first.expires_at),
-                        stored: true,
-                    };
-                }
+                Kept::First(first) => return Told::of_entry(*first),
                 Kept::Not => {}
             }
         }
@@ -180,7 +247,9 @@ impl Completion {
     ) -> Result<(), Error> {
         let new: Vec<_> = waiters.into_iter().filter(|waiter| !answered.contains(&waiter.id())).collect();
         let key = job::key(job);
-        try_join_all(new.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await?;
+        for some in new.chunks(AT_ONCE) {
+            try_join_all(some.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await?;
+        }
         let ids: Vec<_> = new.iter().map(Waiter::id).collect();
         let state = match told.outcome {
             Outcome::Succeeded(_) => State::Succeeded,
@@ -193,25 +262,33 @@ impl Completion {
         Ok(())
     }
 
-    /// Tells those in the Job's overflow queue; each stays there until it was told.
-    async fn answer_overflow(&self, job: &Job, told: &Told, sighting: &Sighting) -> Result<(), Error> {
-        let connection = self.overflow.open().await?;
-        while let Some(drained) = self.overflow.drain(&connection, &sighting.name, &sighting.uid).await? {
-            self.answer(job, told, drained.waiters.clone(), &mut HashSet::new()).await?;
-            drained.settle().await?;
+    /// Tells those in the Job's overflow queue. Nothing is taken off it before the Job is released, and the
+    /// Job is not released before as many were told as it says there are: another completion may hold
+    /// some of them, and die.
+    async fn answer_overflow(
+        &self,
+        job: &Job,
+        told: &Told,
+        sighting: &Sighting,
+        reader: &mut Option<Reader>,
+    ) -> Result<(), Error> {
+        let owed = job::overflowed(job);
+        if owed == 0 {
+            return Ok(());
         }
+        let mut open = match reader.take() {
+            Some(open) => open,
+            None => self.overflow.read(&sighting.name, &sighting.uid).await?,
+        };
+        while let Some(waiters) = open.next().await? {
+            self.answer(job, told, waiters, &mut HashSet::new()).await?;
+        }
+        let read = open.count();
+        if read < owed {
+            return Err(Error::Held { read, owed });
+        }
+        *reader = Some(open);
         Ok(())
-    }
-
-    /// Best effort: an empty queue that stays goes by itself, later.
-    async fn remove_overflow(&self, sighting: &Sighting) {
-        if let Err(error) = self.overflow.remove(&sighting.name, &sighting.uid).await {
-            debug!(
-                job.name = sighting.name,
-                error = &error as &dyn std::error::Error,
-                "an overflow queue stays until it expires"
-            );
-        }
     }
 
     async fn tell(

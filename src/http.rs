@@ -96,7 +96,7 @@ async fn result(State(pages): State<Arc<Pages>>, Path(key): Path<String>) -> Res
     let Some(key) = RequestKey::from_hex(&key) else {
         return (StatusCode::BAD_REQUEST, "a key has 64 hex digits\n").into_response();
     };
-    match pages.store.look_up(&key, None).await.entry {
+    match pages.store.look_up_patiently(&key, None).await.entry {
         Some(entry) => ([(CONTENT_TYPE, entry.payload.content_type)], entry.payload.bytes).into_response(),
         None => (StatusCode::NOT_FOUND, "no result is kept under this key\n").into_response(),
     }

@@ -29,10 +29,11 @@ use crate::domain::request::{Arrival, CacheMode, Request};
 use crate::domain::waiter::Waiter;
 use crate::queue::{self, Delivery, Overflow};
 use crate::reply::Replies;
+use crate::telemetry::chain;
 use crate::telemetry::metrics::Metrics;
 
 /// A request that found no place for so long is handed back; the broker takes a delivery away after 30 minutes.
-const HOLD: Duration = Duration::from_secs(300);
+const HOLD: Duration = Duration::from_secs(900);
 
 /// Everything that a request meets on its way.
 pub struct Intake {
@@ -116,7 +117,7 @@ impl Intake {
             Decision::Placed => Ok(()),
             Decision::Rejected(rejection) => self.reject(arrival, request.waiter, &rejection).await,
             Decision::Expired(deadline) => {
-                self.answer(&self.addressed(request.waiter), Verdict::Expired { deadline }, None).await
+                self.answer(self.addressed(request.waiter), Verdict::Expired { deadline }).await
             }
             Decision::Hit(hit) => self.answer_from_cache(request.waiter, &hit.0, &hit.1).await,
         }
@@ -126,11 +127,8 @@ impl Intake {
         if let Err(rejection) = self.authorise(request) {
             return Ok(Decision::Rejected(rejection));
         }
-        if let Some(deadline) = request.deadline.filter(|deadline| *deadline < Timestamp::now()) {
-            return Ok(Decision::Expired(deadline));
-        }
         match self.catalog.plan(request) {
-            Ok(plan) => self.place(request, plan).await,
+            Ok(plan) => self.find_place(request, plan).await,
             Err(rejection) => Ok(Decision::Rejected(rejection)),
         }
     }
@@ -144,14 +142,14 @@ impl Intake {
 
     /// Looks up, then creates or joins, until one of them holds. Every round begins with a lookup: what
     /// kept the last one from its place may have left a result.
-    async fn place(&self, request: &Request, plan: Plan) -> Result<Decision, Unsettled> {
+    async fn find_place(&self, request: &Request, plan: Plan) -> Result<Decision, Unsettled> {
         let waiter = self.claimant(request);
         let mut in_the_way: Option<String> = None;
-        let mut backoff = Backoff::for_calls();
-        let begun = Instant::now();
+        let mut may_stand = request.redelivered;
+        let mut patience = Patience::new();
         loop {
             let looked_up = Instant::now();
-            let lookup = self.look_up(request, &plan, &waiter).await;
+            let lookup = self.look_up(request, &plan, &waiter, may_stand).await;
             if lookup.answered {
                 return Ok(Decision::Placed);
             }
@@ -159,40 +157,43 @@ impl Intake {
                 return Ok(Decision::Hit(Box::new((plan, entry))));
             }
             if request.cache.mode == CacheMode::Only {
-                return Ok(Decision::Rejected(Rejection::new(
-                    Code::CacheMiss,
-                    "no cached result, and `cache.mode` is `only`",
-                )));
+                let why = "no cached result, and `cache.mode` is `only`";
+                return Ok(Decision::Rejected(Rejection::new(Code::CacheMiss, why)));
             }
-            if let Some(uid) = in_the_way.take()
-                && let Err(error) = self.jobs.delete(&plan.name(), &uid).await
-            {
-                self.pause(&mut backoff, begun, error.into()).await?;
-                continue;
-            }
-            let claim = Claim {
-                waiter: &waiter,
-                redelivered: request.redelivered,
-                may_join: request.on_duplicate.may_join(),
-                looked_up,
-            };
-            match self.jobs.create_or_join(&plan, &claim).await {
-                Ok(Ok(Placement::Ended { uid })) => in_the_way = Some(uid),
-                Ok(Ok(Placement::TooSlow)) => {}
-                Ok(Ok(Placement::Terminating)) => self.wait(&mut backoff).await?,
-                Ok(Ok(Placement::Full(target))) => match self.overflow(&waiter, target).await {
+            let claim = Claim { waiter: &waiter, may_stand, may_join: request.on_duplicate.may_join(), looked_up };
+            let deadline = request.deadline.filter(|deadline| *deadline < Timestamp::now());
+            let tried = match (deadline, in_the_way.take()) {
+                // Nothing new is begun after the deadline, but what was begun before it counts.
+                (Some(deadline), _) => match self.jobs.stands(&plan, &claim).await {
                     Ok(true) => return Ok(Decision::Placed),
-                    Ok(false) => {}
-                    Err(error) => self.pause(&mut backoff, begun, error).await?,
+                    Ok(false) => return Ok(Decision::Expired(deadline)),
+                    Err(error) => Err(error.into()),
                 },
-                Ok(Ok(placement)) => return Ok(decision(placement, &plan, &waiter)),
-                Ok(Err(rejection)) => return Ok(Decision::Rejected(rejection)),
-                Err(error) => match error.denial() {
-                    Some(why) => return Ok(Decision::Rejected(Rejection::new(Code::ClusterDenied, why))),
-                    None => self.pause(&mut backoff, begun, error.into()).await?,
+                (None, Some(uid)) => self.replace(&plan, &uid, &claim).await,
+                (None, None) => self.jobs.create_or_join(&plan, &claim).await.map_err(Unplaced::from),
+            };
+            match tried {
+                Ok(Placement::Ended { uid }) => in_the_way = Some(uid),
+                Ok(Placement::TooSlow) => {}
+                Ok(Placement::Terminating | Placement::Moved) => self.wait(&mut patience).await?,
+                Ok(Placement::Full(target)) => match self.overflow(&waiter, target).await {
+                    Ok(true) => return Ok(Decision::Placed),
+                    Ok(false) => self.wait(&mut patience).await?,
+                    Err(error) => self.pause(&mut patience, error).await?,
                 },
+                Ok(placement) => return Ok(decision(placement, &plan, &waiter)),
+                Err(error) => {
+                    may_stand |= error.is_undecided();
+                    self.pause(&mut patience, error).await?;
+                }
             }
         }
+    }
+
+    /// Takes an ended Job out of the way, and the place of it.
+    async fn replace(&self, plan: &Plan, uid: &str, claim: &Claim<'_>) -> Result<Placement, Unplaced> {
+        self.jobs.delete(&plan.name(), uid).await?;
+        Ok(self.jobs.create_or_join(plan, claim).await?)
     }
 
     /// To the Job's own queue, and then onto the Job that there is one more; `false` when the Job has
@@ -202,27 +203,27 @@ impl Intake {
         Ok(self.jobs.mark_overflow(target).await?)
     }
 
-    async fn look_up(&self, request: &Request, plan: &Plan, waiter: &Waiter) -> Lookup {
+    async fn look_up(&self, request: &Request, plan: &Plan, waiter: &Waiter, may_stand: bool) -> Lookup {
         let looks_for_result = matches!(request.cache.mode, CacheMode::Use | CacheMode::Only);
-        if !looks_for_result && !request.redelivered {
-            return Lookup::default();
+        let found = match (looks_for_result, may_stand) {
+            (_, true) => self.store.look_up_patiently(&plan.key, Some(&waiter.id())).await,
+            (true, false) => self.store.look_up(&plan.key).await,
+            (false, false) => return Lookup::default(),
+        };
+        if !looks_for_result {
+            return Lookup { entry: None, ..found };
         }
-        let waiter_id = request.redelivered.then(|| waiter.id());
-        let mut lookup = self.store.look_up(&plan.key, waiter_id.as_deref()).await;
         let now = Timestamp::now();
         let fresh = |entry: &Entry| {
             entry.expires_at > now && request.cache.max_age.is_none_or(|max_age| entry.age(now) <= max_age)
         };
-        let found = lookup.entry.take();
-        let word = match &found {
+        let word = match &found.entry {
             None => "miss",
             Some(entry) if !fresh(entry) => "stale",
             Some(_) => "hit",
         };
-        if looks_for_result {
-            Metrics::count(&self.metrics.cache_lookups, "result", word);
-        }
-        Lookup { entry: found.filter(|entry| looks_for_result && fresh(entry)), ..lookup }
+        Metrics::count(&self.metrics.cache_lookups, "result", word);
+        Lookup { entry: found.entry.filter(fresh), ..found }
     }
 
     /// The waiter as it will stand on a Job.
@@ -266,28 +267,53 @@ impl Intake {
         if waiter.reply_to.is_none() {
             self.replies.bury_rejected(arrival, rejection).await?;
         }
-        self.answer(&waiter, Verdict::Rejected(rejection), None).await
+        self.answer(waiter, Verdict::Rejected(rejection)).await
     }
 
-    async fn answer(&self, waiter: &Waiter, verdict: Verdict<'_>, template: Option<&str>) -> Result<(), Unsettled> {
-        let event = Event { waiter, verdict, key: None, template, job: None, timings: Timings::default() };
-        Ok(self.replies.send(&event).await?)
+    /// Sends a verdict that no Job stands behind, and remembers it: a redelivery after a lost
+    /// acknowledgement could come to another one.
+    async fn answer(&self, waiter: Waiter, verdict: Verdict<'_>) -> Result<(), Unsettled> {
+        let event =
+            Event { waiter: &waiter, verdict, key: None, template: None, job: None, timings: Timings::default() };
+        self.replies.send(&event).await?;
+        self.store.record_answers(&[waiter.id()], event.state()).await;
+        Ok(())
     }
 
-    /// Waits after a failed call, and gives up where the delivery was held too long.
-    async fn pause(&self, backoff: &mut Backoff, begun: Instant, error: Unplaced) -> Result<(), Unsettled> {
-        warn!(error = &error as &dyn std::error::Error, "no place for a request yet; trying again");
-        if begun.elapsed() > HOLD {
+    /// Waits after a failed call.
+    async fn pause(&self, patience: &mut Patience, error: Unplaced) -> Result<(), Unsettled> {
+        warn!(error = chain(&error), "no place for a request yet; trying again");
+        self.wait(patience).await
+    }
+
+    /// Waits a little, and gives up where the delivery was held too long.
+    async fn wait(&self, patience: &mut Patience) -> Result<(), Unsettled> {
+        if patience.begun.elapsed() > HOLD {
             return Err(Unsettled::Held(HOLD));
         }
-        self.wait(backoff).await
-    }
-
-    async fn wait(&self, backoff: &mut Backoff) -> Result<(), Unsettled> {
         tokio::select! {
-            () = backoff.wait() => Ok(()),
+            () = patience.backoff.wait() => Ok(()),
             () = self.stop.cancelled() => Err(Unsettled::Stopping),
         }
+    }
+}
+
+/// How long one request has been held, and how often it was tried.
+struct Patience {
+    begun: Instant,
+    backoff: Backoff,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { begun: Instant::now(), backoff: Backoff::for_calls() }
+    }
+}
+
+impl Unplaced {
+    /// Whether the call may have put the request on a Job although it failed.
+    fn is_undecided(&self) -> bool {
+        matches!(self, Self::Cluster(error) if error.is_undecided())
     }
 }
 
@@ -297,6 +323,7 @@ fn decision(placement: Placement, plan: &Plan, waiter: &Waiter) -> Decision {
             error!(job.name = name, reason = why, "the name of a Job is taken by something that is not jobquay's");
             Decision::Rejected(Rejection::new(Code::ClusterDenied, format!("the Job's name {name} is taken: {why}")))
         }
+        Placement::Denied(why) => Decision::Rejected(Rejection::new(Code::ClusterDenied, why)),
         Placement::Duplicate => Decision::Rejected(Rejection::new(
             Code::Duplicate,
             format!("the Job {} of an equal request lives", plan.name()),

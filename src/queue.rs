@@ -14,10 +14,10 @@ pub mod topology;
 
 use std::time::Duration;
 
-pub use consumer::{Consumer, Refill};
+pub use consumer::Consumer;
 pub use delivery::Delivery;
 pub use message::Message;
-pub use overflow::Overflow;
+pub use overflow::{Overflow, Reader};
 pub use publisher::{Publisher, Receipt, publisher};
 pub use session::connect;
 

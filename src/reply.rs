@@ -1,6 +1,8 @@
 //! Answers on their way out: an event to its reply queue, confirmed and not returned, or to where
 //! an operator finds it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tracing::{error, info, warn};
 
@@ -35,13 +37,13 @@ pub struct Replies {
 impl Replies {
     /// Sends a terminal event and returns when it is safe: confirmed where it belongs, or set aside.
     pub async fn send(&self, event: &Event<'_>) -> Result<(), Error> {
-        let body = event.encode(&self.instance, Timestamp::now());
+        let body: Arc<[u8]> = event.encode(&self.instance, Timestamp::now()).into();
         if let Some(exchange) = &self.exchange {
             let message = Message {
                 exchange: exchange.clone(),
                 routing_key: event.routing_key(),
                 mandatory: false,
-                ..message(event, body.clone())
+                ..message(event, Arc::clone(&body))
             };
             self.publisher.publish(message).await?;
         }
@@ -73,7 +75,7 @@ impl Replies {
             id,
             exchange: String::new(),
             routing_key: DEAD.to_owned(),
-            body: arrival.body.clone(),
+            body: arrival.body.as_slice().into(),
             content_type: arrival.content_type.clone().unwrap_or_default(),
             correlation_id: arrival.correlation_id.clone(),
             reply_to: arrival.reply_to.clone(),
@@ -148,7 +150,7 @@ impl Replies {
     }
 }
 
-fn message(event: &Event<'_>, body: Vec<u8>) -> Message {
+fn message(event: &Event<'_>, body: Arc<[u8]>) -> Message {
     let waiter = event.waiter;
     let trace = [("traceparent", &waiter.traceparent), ("tracestate", &waiter.tracestate)];
     Message {

@@ -20,6 +20,7 @@ use crate::intake::Intake;
 use crate::queue::{Consumer, Overflow, publisher};
 use crate::reply::Replies;
 use crate::shutdown::Signals;
+use crate::telemetry::chain;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Exposition, Metrics};
 
@@ -152,7 +153,7 @@ impl Tasks {
         let id = match self.set.join_next_with_id().await? {
             Ok((id, ())) => id,
             Err(error) => {
-                error!(error = &error as &dyn std::error::Error, "a task died");
+                error!(error = chain(&error), "a task died");
                 error.id()
             }
         };

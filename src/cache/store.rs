@@ -78,23 +78,32 @@ impl Store {
         verdict
     }
 
-    /// Looks for the result of `key`, and, for a redelivered request, whether `waiter_id` was answered.
-    pub async fn look_up(&self, key: &RequestKey, waiter_id: Option<&str>) -> Lookup {
+    /// Looks for the result of `key`, within the budget that a lookup is worth.
+    pub async fn look_up(&self, key: &RequestKey) -> Lookup {
+        self.look_up_within(key, None, self.lookup_timeout).await
+    }
+
+    /// As [`Self::look_up`], and whether `waiter_id` was answered, for those who would do wrong without the
+    /// answer and not only more slowly.
+    pub async fn look_up_patiently(&self, key: &RequestKey, waiter_id: Option<&str>) -> Lookup {
+        self.look_up_within(key, waiter_id, self.write_timeout).await
+    }
+
+    async fn look_up_within(&self, key: &RequestKey, waiter_id: Option<&str>, limit: Duration) -> Lookup {
         let mut command = redis::cmd("MGET");
         command.arg(result_key(key));
         if let Some(waiter_id) = waiter_id {
             command.arg(answered_key(waiter_id));
         }
-        let Some(values) =
-            self.call::<Vec<Option<Vec<u8>>>>(&command, self.lookup_timeout, &self.metrics.cache_lookups).await
-        else {
+        let lookups = &self.metrics.cache_lookups;
+        let Some(values) = self.call::<Vec<Option<Vec<u8>>>>(&command, limit, lookups).await else {
             return Lookup::default();
         };
         let mut values = values.into_iter();
         let entry = values.next().flatten().and_then(|value| match decode(&value, key) {
             Ok(entry) => Some(entry),
             Err(why) => {
-                Metrics::count(&self.metrics.cache_lookups, "result", "invalid");
+                Metrics::count(lookups, "result", "invalid");
                 warn!(%key, reason = %why, "a cached value does not verify");
                 None
             }

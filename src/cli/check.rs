@@ -15,6 +15,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::request::{CacheControl, OnDuplicate, Request, Work};
 use crate::domain::waiter::Waiter;
 use crate::queue::topology;
+use crate::telemetry::chain;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::{files, queue};
@@ -214,24 +215,10 @@ async fn try_templates(config: &Config, clients: &Clients, catalog: &Catalog, re
                 Ok(()) => report.ok(&what, "loads, and the API server would accept it"),
                 Err(error) => report.wrong(
                     &what,
-                    error.denial().map_or_else(|| chain(&error), str::to_owned),
+                    error.words().map_or_else(|| chain(&error), str::to_owned),
                     "mend the template's `job`",
                 ),
             },
         }
     }
-}
-
-/// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

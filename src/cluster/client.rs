@@ -1,12 +1,16 @@
 //! Where the cluster is, and the clients that talk to it.
 
 use std::fmt;
+use std::time::Duration;
 
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 
 use super::Error;
 use crate::config::Kubernetes;
+
+/// A watch lasts 60 s (see `watch`); an API server that says nothing for longer is not there.
+const SILENCE: Duration = Duration::from_secs(75);
 
 /// Which configuration was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +54,15 @@ impl Clients {
         // Retries are made where it is known what a call has done.
         config.default_retry = false;
         config.connect_timeout = Some(settings.call_timeout);
-        let client = || Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)));
+        let client = |config: Config| Client::try_from(config).map_err(|error| Error::Client(Box::new(error)));
+        // Calls are bounded one by one; the watch, which makes its own, by silence.
+        let mut watch = config.clone();
+        watch.read_timeout = Some(SILENCE);
+        watch.reset_reader_on_write = true;
         Ok(Self {
-            write: client()?,
-            read: client()?,
-            watch: client()?,
+            write: client(config.clone())?,
+            read: client(config.clone())?,
+            watch: client(watch)?,
             namespace: settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone()),
             server: config.cluster_url.to_string(),
             origin,

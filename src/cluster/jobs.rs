@@ -1,5 +1,6 @@
 //! Jobs: created or joined, looked at, let go.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,11 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::join::{JoinVerdict, Joiner, Target};
-use super::{Clients, Error, call};
+use super::{Clients, Error, Sighting, call};
 use crate::domain::event::JobInfo;
 use crate::domain::job::{Standing, attempts, finalizer_index, standing};
 use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME, Plan};
 use crate::domain::outcome::OutcomeRecord;
-use crate::domain::rejection::Rejection;
 use crate::domain::waiter::Waiter;
 use crate::telemetry::metrics::Metrics;
 
@@ -48,6 +48,10 @@ pub enum Placement {
     },
     /// (b) The Job is going away.
     Terminating,
+    /// (f) It has changed or gone since it was read.
+    Moved,
+    /// The API server will not create this Job, now or later.
+    Denied(String),
     /// (e) The Job has answered everyone it owed, and not this request.
     Ended {
         uid: String,
@@ -64,7 +68,9 @@ pub enum Placement {
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     pub waiter: &'a Waiter,
-    pub redelivered: bool,
+    /// Whether an earlier try may have put this waiter on a Job: the request was delivered before, or a
+    /// call for it had no answer.
+    pub may_stand: bool,
     pub may_join: bool,
     /// When the cache said "miss".
     pub looked_up: Instant,
@@ -88,50 +94,49 @@ impl Jobs {
     }
 
     /// Creating the Job is the lock between replicas: who creates it runs it, the others join.
-    ///
-    /// The inner error is final: the rendered manifest is no Job.
-    pub async fn create_or_join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Result<Placement, Rejection>, Error> {
+    pub async fn create_or_join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
         let creator = Waiter { created_job: true, ..claim.waiter.clone() };
         let job = match plan.manifest(&creator) {
             Ok(job) => job,
-            Err(rejection) => return Ok(Err(rejection)),
+            Err(rejection) => return Ok(Placement::Denied(rejection.message)),
         };
-        let name = plan.name();
-        loop {
-            match self.create(&job, claim.looked_up).await {
-                Ok(false) => return Ok(Ok(Placement::TooSlow)),
-                Ok(true) => {
-                    self.metrics.jobs_created.inc();
-                    return Ok(Ok(Placement::Created));
-                }
-                Err(error) if error.status().is_some_and(Status::is_already_exists) => {
-                    Metrics::count(&self.metrics.conflicts, "kind", "exists");
-                    let Some(existing) = self.get(&name).await? else { continue };
-                    if let Some(placement) = self.place(&existing, plan, claim).await? {
-                        return Ok(Ok(placement));
-                    }
-                }
-                Err(error) if error.is_undecided() => {
-                    Metrics::count(&self.metrics.conflicts, "kind", "undecided");
-                    let Some(existing) = self.get(&name).await? else { return Err(error) };
-                    if let Some(placement) = self.place(&existing, plan, claim).await? {
-                        return Ok(Ok(placement));
-                    }
-                }
-                Err(error) => return Err(error),
+        match self.create(&job, claim.looked_up).await {
+            Ok(false) => Ok(Placement::TooSlow),
+            Ok(true) => {
+                self.metrics.jobs_created.inc();
+                Ok(Placement::Created)
             }
+            Err(error) if error.status().is_some_and(Status::is_already_exists) => {
+                Metrics::count(&self.metrics.conflicts, "kind", "exists");
+                match self.get(&plan.name()).await? {
+                    Some(existing) => self.place(&existing, plan, claim).await,
+                    None => Ok(Placement::Moved),
+                }
+            }
+            Err(error) if error.is_undecided() => {
+                Metrics::count(&self.metrics.conflicts, "kind", "undecided");
+                match self.get(&plan.name()).await? {
+                    Some(existing) => self.place(&existing, plan, claim).await,
+                    None => Err(error),
+                }
+            }
+            // A Job may be on its way all the same where an earlier try had no answer.
+            Err(error) => match error.denial().filter(|_| !claim.may_stand) {
+                Some(why) => Ok(Placement::Denied(why.to_owned())),
+                None => Err(error),
+            },
         }
     }
 
-    /// Finds a place at the Job that holds the name; `None` when it has changed meanwhile.
-    async fn place(&self, existing: &Job, plan: &Plan, claim: &Claim<'_>) -> Result<Option<Placement>, Error> {
-        let (target, load) = match standing(existing, &plan.key, claim.waiter, claim.redelivered) {
-            Standing::Foreign { why } => return Ok(Some(Placement::Foreign { name: plan.name(), why })),
-            Standing::Terminating => return Ok(Some(Placement::Terminating)),
-            Standing::Answered => return Ok(Some(Placement::Answered)),
-            Standing::Ended { uid } => return Ok(Some(Placement::Ended { uid })),
-            Standing::Joinable { already_waiting: true, .. } => return Ok(Some(Placement::Joined)),
-            Standing::Joinable { .. } if !claim.may_join => return Ok(Some(Placement::Duplicate)),
+    /// Finds a place at the Job that holds the name.
+    async fn place(&self, existing: &Job, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
+        let (target, load) = match standing(existing, &plan.key, claim.waiter, claim.may_stand) {
+            Standing::Foreign { why } => return Ok(Placement::Foreign { name: plan.name(), why }),
+            Standing::Terminating => return Ok(Placement::Terminating),
+            Standing::Answered => return Ok(Placement::Answered),
+            Standing::Ended { uid } => return Ok(Placement::Ended { uid }),
+            Standing::Joinable { already_waiting: true, .. } => return Ok(Placement::Joined),
+            Standing::Joinable { .. } if !claim.may_join => return Ok(Placement::Duplicate),
             Standing::Joinable { uid, finalizer_index, load, .. } => {
                 (Target { name: plan.name(), uid, finalizer_index }, load)
             }
@@ -139,14 +144,23 @@ impl Jobs {
         match self.joiner.join(target.clone(), load, claim.waiter.clone()).await? {
             JoinVerdict::Joined => {
                 self.metrics.jobs_joined.inc();
-                Ok(Some(Placement::Joined))
+                Ok(Placement::Joined)
             }
-            JoinVerdict::Full => Ok(Some(Placement::Full(target))),
+            JoinVerdict::Full => Ok(Placement::Full(target)),
             JoinVerdict::Moved => {
                 Metrics::count(&self.metrics.conflicts, "kind", "join");
-                Ok(None)
+                Ok(Placement::Moved)
             }
         }
+    }
+
+    /// Whether an earlier try has put the waiter on its Job.
+    pub async fn stands(&self, plan: &Plan, claim: &Claim<'_>) -> Result<bool, Error> {
+        let Some(job) = (if claim.may_stand { self.get(&plan.name()).await? } else { None }) else { return Ok(false) };
+        Ok(match standing(&job, &plan.key, claim.waiter, claim.may_stand) {
+            Standing::Joinable { already_waiting, .. } => already_waiting,
+            standing => standing == Standing::Answered,
+        })
     }
 
     /// Marks the Job as one whose overflow queue has a waiter more. `false` when the Job is not what it
@@ -185,21 +199,22 @@ impl Jobs {
         let this_one = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let delete = DeleteParams::background().preconditions(this_one);
         match call("delete a Job", self.call_timeout, self.writer().delete(name, &delete)).await {
-            Err(error) if !error.is_not_found() && !error.is_outdated() => Err(error),
+            Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// All Jobs that owe answers, in pages.
-    pub async fn open(&self) -> Result<Vec<Job>, Error> {
-        let mut jobs = Vec::new();
+    /// All Jobs that owe answers: their uids, and those that have ended.
+    pub async fn open(&self) -> Result<(HashSet<String>, Vec<Sighting>), Error> {
+        let (mut uids, mut ended) = (HashSet::new(), Vec::new());
         let mut page = ListParams::default().labels(&open_selector()).limit(500);
         loop {
             let list = call("list Jobs", self.call_timeout, self.reader().list(&page)).await?;
-            jobs.extend(list.items);
+            ended.extend(list.items.iter().filter_map(Sighting::of));
+            uids.extend(list.items.into_iter().filter_map(|job| job.metadata.uid));
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
-                None => return Ok(jobs),
+                None => return Ok((uids, ended)),
             }
         }
     }
@@ -215,7 +230,7 @@ impl Jobs {
         {
             Ok(_) => Ok(Released::Released),
             Err(error) if error.is_not_found() => Ok(Released::Released),
-            Err(error) if error.is_outdated() => {
+            Err(error) if error.is_conflict() => {
                 Metrics::count(&self.metrics.conflicts, "kind", "release");
                 Ok(Released::Outdated)
             }

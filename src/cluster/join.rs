@@ -18,8 +18,9 @@ use tracing::debug;
 use super::{Clients, Error, call};
 use crate::backoff::Backoff;
 use crate::domain::job::{self, Load, MAX_WAITERS};
-use crate::domain::manifest::{JOB_FINALIZER, OVERFLOW, encode_waiter, waiter_annotation};
+use crate::domain::manifest::{JOB_FINALIZER, OVERFLOW_PREFIX, encode_waiter, waiter_annotation};
 use crate::domain::waiter::Waiter;
+use crate::telemetry::chain;
 
 /// How many may wait for their patch.
 const WAITING: usize = 1024;
@@ -61,7 +62,7 @@ struct Pending {
 #[derive(Debug)]
 enum Addition {
     Waiter(Box<Waiter>),
-    /// The overflow queue has one more; any number of these are one mark.
+    /// The overflow queue has one more.
     Overflow,
 }
 
@@ -83,7 +84,7 @@ impl Joiner {
     }
 
     pub(super) async fn mark_overflow(&self, target: Target) -> Result<JoinVerdict, Error> {
-        self.add(target, Load::default(), Addition::Overflow).await
+        self.add(target, Load::FULL, Addition::Overflow).await
     }
 
     async fn add(&self, target: Target, load: Load, addition: Addition) -> Result<JoinVerdict, Error> {
@@ -170,9 +171,11 @@ async fn patch(jobs: &Api<Job>, call_timeout: Duration, target: Target, batch: V
             add(&waiter_annotation(waiter), encode_waiter(waiter));
         }
     }
-    if batch.iter().any(|pending| matches!(pending.addition, Addition::Overflow)) {
-        // Another value each time, so that the Job's resource version moves.
-        add(OVERFLOW, uuid::Uuid::now_v7().to_string());
+    let overflowed = batch.iter().filter(|pending| matches!(pending.addition, Addition::Overflow)).count();
+    if overflowed > 0 {
+        // A name of its own, so that patches add up whoever makes them, and one tried again counts once.
+        let mark = &uuid::Uuid::now_v7().simple().to_string()[24..];
+        add(&format!("{OVERFLOW_PREFIX}{mark}"), overflowed.to_string());
     }
     let operations = serde_json::from_value(json!(operations)).expect("these are JSON patch operations");
     let patch = Patch::<()>::Json(operations);
@@ -186,12 +189,7 @@ async fn patch(jobs: &Api<Job>, call_timeout: Duration, target: Target, batch: V
         }
     };
     if let Err(error) = &patched {
-        debug!(
-            job.name = target.name,
-            error = error as &dyn std::error::Error,
-            additions = batch.len(),
-            "a patch to join did not apply"
-        );
+        debug!(job.name = target.name, error = chain(error), additions = batch.len(), "a patch to join did not apply");
     }
     let load = patched.as_ref().ok().map(job::load);
     for pending in batch {
@@ -205,7 +203,9 @@ fn verdict(patched: &Result<Job, Error>) -> Result<JoinVerdict, Error> {
     match patched {
         Ok(_) => Ok(JoinVerdict::Joined),
         // Whether or not an undecided patch took effect, the next look at the Job tells.
-        Err(error) if error.is_outdated() || error.is_not_found() || error.is_undecided() => Ok(JoinVerdict::Moved),
+        Err(error) if error.is_conflict() || error.is_unfit() || error.is_not_found() || error.is_undecided() => {
+            Ok(JoinVerdict::Moved)
+        }
         Err(error) => Err(error.again()),
     }
 }

@@ -1,5 +1,7 @@
 //! Pods of a Job, and the finalizer that keeps them readable.
 
+use std::collections::HashSet;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -7,8 +9,12 @@ use serde_json::json;
 
 use super::jobs::open_selector;
 use super::{Error, Jobs, call};
+use crate::backoff::Backoff;
 use crate::domain::job::finalizer_index as job_finalizer_index;
 use crate::domain::manifest::{OPEN, POD_FINALIZER};
+
+/// A pod that is still changing is looked at again so often before the whole is tried anew.
+const TRIES: u32 = 5;
 
 impl Jobs {
     /// The pods of exactly this Job, and not of one that had its name before.
@@ -29,34 +35,37 @@ impl Jobs {
     }
 
     /// Lets go of the pods that outlived their Job's answer: a crash between the two releases leaves
-    /// some behind, and nothing else would ever come back to them.
-    pub async fn release_orphans(&self) -> Result<usize, Error> {
+    /// some behind, and nothing else would ever come back to them. `open` are the Jobs that owe answers;
+    /// a pod of another one may still be of a Job that is younger than that list.
+    pub async fn release_orphans(&self, open: &HashSet<String>) -> Result<usize, Error> {
         let mut released = 0;
-        let held = call(
-            "list pods",
-            self.call_timeout,
-            self.pod_reader().list(&ListParams::default().labels(&open_selector())),
-        )
-        .await?;
-        for pod in held.items {
-            let Some(owner) = pod.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "Job").cloned()
-            else {
-                continue;
-            };
-            let job =
-                self.get(&owner.name).await?.filter(|job| job.metadata.uid.as_deref() == Some(owner.uid.as_str()));
-            if job.is_none_or(|job| job_finalizer_index(&job).is_none()) {
-                self.release_pod(pod).await?;
-                released += 1;
+        let mut page = ListParams::default().labels(&open_selector()).limit(500);
+        loop {
+            let list = call("list pods", self.call_timeout, self.pod_reader().list(&page)).await?;
+            for pod in list.items {
+                let owners = pod.metadata.owner_references.iter().flatten();
+                let Some(owner) = owners.into_iter().find(|owner| owner.kind == "Job" && !open.contains(&owner.uid))
+                else {
+                    continue;
+                };
+                let job = self.get(&owner.name).await?.filter(|job| job.metadata.uid.as_ref() == Some(&owner.uid));
+                if job.is_none_or(|job| job_finalizer_index(&job).is_none()) {
+                    self.release_pod(pod).await?;
+                    released += 1;
+                }
+            }
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(released),
             }
         }
-        Ok(released)
     }
 
     /// Our finalizer, and no other, is taken off. The list is not ours alone, so its place is tested.
     async fn release_pod(&self, mut pod: Pod) -> Result<(), Error> {
         let pods = Api::<Pod>::namespaced(self.clients.write.clone(), self.namespace());
         let name = pod.metadata.name.clone().unwrap_or_default();
+        let mut backoff = Backoff::for_calls();
         while let Some(index) =
             pod.metadata.finalizers.iter().flatten().position(|finalizer| finalizer == POD_FINALIZER)
         {
@@ -68,16 +77,20 @@ impl Jobs {
                 {"op": "add", "path": format!("/metadata/labels/{}", OPEN.replace('/', "~1")), "value": "false"},
             ]);
             let patch = Patch::<()>::Json(serde_json::from_value(operations).expect("these are JSON patch operations"));
-            let _write = self.write_slot().await;
-            match call("release a pod", self.call_timeout, pods.patch(&name, &PatchParams::default(), &patch)).await {
-                Err(error) if error.is_outdated() => {
-                    match call("get a pod", self.call_timeout, self.pod_reader().get_opt(&name)).await? {
-                        Some(fresh) if fresh.metadata.uid == pod.metadata.uid => pod = fresh,
-                        _ => return Ok(()),
-                    }
+            let patched = {
+                let _write = self.write_slot().await;
+                call("release a pod", self.call_timeout, pods.patch(&name, &PatchParams::default(), &patch)).await
+            };
+            match patched {
+                Err(error) if (error.is_conflict() || error.is_unfit()) && backoff.tries() < TRIES => {
+                    backoff.wait().await
                 }
                 Err(error) if error.is_not_found() => return Ok(()),
                 done => return done.map(drop),
+            }
+            match call("get a pod", self.call_timeout, self.pod_reader().get_opt(&name)).await? {
+                Some(fresh) if fresh.metadata.uid == pod.metadata.uid => pod = fresh,
+                _ => return Ok(()),
             }
         }
         Ok(())

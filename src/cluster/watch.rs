@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::Clients;
 use super::jobs::open_selector;
 use crate::domain::job::ending;
+use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 
 /// A silently dead watch is noticed after this and 5 s more.
@@ -52,8 +53,8 @@ pub fn watch(clients: &Clients, health: Health) -> impl Stream<Item = Sighted> +
 fn sighted(event: Result<Event<Job>, watcher::Error>, health: &Health) -> Option<Sighted> {
     let event = event
         .inspect_err(|error| {
-            health.set(Edge::Watch, false);
-            warn!(error = error as &dyn std::error::Error, "the watch on Jobs failed; it is opened again");
+            health.watch_error();
+            warn!(error = chain(error), "the watch on Jobs failed; it is opened again");
         })
         .ok()?;
     health.watch_event();

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use tokio::task::JoinSet;
@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::{Completion, Progress};
 use crate::backoff::Backoff;
 use crate::cluster::{Sighted, Sighting};
+use crate::telemetry::chain;
 
 /// A watch can miss what it should have said; all open Jobs are looked over this often.
 const LOOK_OVER: Duration = Duration::from_secs(300);
@@ -35,7 +36,7 @@ impl Completion {
                     Sighted::Closed { uid } => { open.remove(&uid); Vec::new() }
                     Sighted::Relisting => { open.clear(); Vec::new() }
                 },
-                _ = look_over.tick() => { surveys.spawn(Arc::clone(&self).survey()); Vec::new() }
+                _ = look_over.tick(), if surveys.is_empty() => { surveys.spawn(Arc::clone(&self).survey()); Vec::new() }
                 Some(survey) = surveys.join_next() => survey.unwrap_or_default(),
                 Some(done) = tasks.join_next() => {
                     match done {
@@ -43,7 +44,7 @@ impl Completion {
                         Err(error) => {
                             // The Job keeps its finalizer; the next survey comes back to it.
                             self.metrics.panics.inc();
-                            error!(error = &error as &dyn std::error::Error, "a completion panicked");
+                            error!(error = chain(&error), "a completion panicked");
                             finishing.clear();
                         }
                     }
@@ -60,37 +61,37 @@ impl Completion {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Everything that is open, and the pods that were left behind.
+    /// Everything that has ended and owes answers; lets go of the pods that were left behind.
     async fn survey(self: Arc<Self>) -> Vec<Sighting> {
-        match self.jobs.release_orphans().await {
+        let (open, ended) = match self.jobs.open().await {
+            Ok(found) => found,
+            Err(error) => {
+                warn!(error = chain(&error), "cannot look over the open Jobs");
+                return Vec::new();
+            }
+        };
+        match self.jobs.release_orphans(&open).await {
             Ok(0) => {}
             Ok(released) => info!(released, "released pods that outlived their Job's answer"),
-            Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot look over the pods"),
+            Err(error) => warn!(error = chain(&error), "cannot look over the pods"),
         }
-        match self.jobs.open().await {
-            Ok(jobs) => jobs.iter().filter_map(Sighting::of).collect(),
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "cannot look over the open Jobs");
-                Vec::new()
-            }
-        }
+        ended
     }
 
     /// Tries until the Job is released, or until the process stops: then another one does.
     async fn finish(self: Arc<Self>, sighting: Sighting, stop: CancellationToken) -> Sighting {
-        let mut progress = Progress { begun: Instant::now(), outcome: None, answered: HashSet::new() };
+        let mut progress = Progress::default();
         let mut backoff = Backoff::for_calls();
         loop {
             let tried = {
                 let _at_work = self.at_work.acquire().await.expect("the semaphore is never closed");
+                if stop.is_cancelled() {
+                    return sighting;
+                }
                 self.complete(&sighting, &mut progress).await
             };
             let Err(error) = tried else { return sighting };
-            warn!(
-                job.name = sighting.name,
-                error = &error as &dyn std::error::Error,
-                "completion failed; trying again"
-            );
+            warn!(job.name = sighting.name, error = chain(&error), "completion failed; trying again");
             tokio::select! {
                 () = backoff.wait() => {}
                 () = stop.cancelled() => return sighting,

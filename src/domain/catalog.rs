@@ -56,7 +56,11 @@ impl Catalog {
             request_id: template.cache.never.then_some(request_id.as_str()),
         });
         let scope = Scope { params: &params, request_id, key: &key.to_string() };
-        let ttl = if template.cache.never { Some(self.keep) } else { template.cache.ttl };
+        // The memory of a request whose result is not shared is not the request's to shorten.
+        let cache = match template.cache.never {
+            true => CachePlan { store: true, ttl_seconds: self.keep.as_secs() },
+            false => self.cache_plan(request, template.cache.ttl),
+        };
         Ok(Plan {
             key,
             lock: key,
@@ -64,7 +68,7 @@ impl Catalog {
             shown: name.to_owned(),
             job: template.render(&scope)?,
             result: template.result,
-            cache: self.cache_plan(request, ttl),
+            cache,
             limits: template.limits,
             labels: Vec::new(),
         })

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::key::RequestKey;
 use super::manifest::{self, CachePlan};
-use super::template::{ResultPlan, ResultSource};
+use super::template::ResultPlan;
 use super::waiter::Waiter;
 
 /// More waiters than this, or more text, do not fit on one Job (annotations end at 256 KiB).
@@ -23,6 +23,9 @@ pub struct Load {
 }
 
 impl Load {
+    /// Of a Job that takes nobody more.
+    pub const FULL: Self = Self { waiters: MAX_WAITERS, bytes: MAX_WAITERS_BYTES };
+
     /// How many more waiters the Job takes.
     pub fn room(self) -> usize {
         if self.bytes >= MAX_WAITERS_BYTES { 0 } else { MAX_WAITERS.saturating_sub(self.waiters) }
@@ -97,8 +100,9 @@ pub enum Standing {
     Ended { uid: String },
 }
 
-/// Reads the Job that holds the name of `lock` for a request of `key`.
-pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, redelivered: bool) -> Standing {
+/// Reads the Job that holds the name for a request of `key`. `may_stand`: an earlier try may have put
+/// the waiter there (a redelivery, or a call without an answer).
+pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, may_stand: bool) -> Standing {
     if let Err(why) = ours(job, key) {
         return Standing::Foreign { why };
     }
@@ -110,7 +114,7 @@ pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, redelivered: bool)
     if let Some(finalizer_index) = finalizer_index(job) {
         return Standing::Joinable { uid, finalizer_index, already_waiting, load: load(job) };
     }
-    if redelivered && already_waiting && annotation(job, manifest::OUTCOME).is_some() {
+    if may_stand && already_waiting && annotation(job, manifest::OUTCOME).is_some() {
         return Standing::Answered;
     }
     Standing::Ended { uid }
@@ -148,9 +152,10 @@ pub fn waiters(job: &Job) -> (Vec<Waiter>, usize) {
     (waiters, unreadable)
 }
 
-/// Whether there are waiters in the Job's overflow queue, or were.
-pub fn has_overflow(job: &Job) -> bool {
-    annotation(job, manifest::OVERFLOW).is_some()
+/// How many waiters went to the Job's overflow queue.
+pub fn overflowed(job: &Job) -> u64 {
+    let marks = annotations(job).filter(|(name, _)| name.starts_with(manifest::OVERFLOW_PREFIX));
+    marks.filter_map(|(_, count)| count.parse::<u64>().ok()).sum()
 }
 
 /// How many waiters stand on the Job, and how many bytes they take.
@@ -170,9 +175,9 @@ pub fn template(job: &Job) -> &str {
     job.metadata.labels.as_ref().and_then(|labels| labels.get(manifest::TEMPLATE)).map_or("", String::as_str)
 }
 
-/// Where the result is read; an annotation that was tampered with reads as "nowhere".
-pub fn result_plan(job: &Job) -> ResultPlan {
-    parsed(job, manifest::RESULT).unwrap_or(ResultPlan { source: ResultSource::None, max: 0 })
+/// Where the result is read; `None` for an annotation that was tampered with, or that a newer version wrote.
+pub fn result_plan(job: &Job) -> Option<ResultPlan> {
+    parsed(job, manifest::RESULT)
 }
 
 /// How the result is kept; an annotation that was tampered with reads as "not at all".

@@ -29,8 +29,8 @@ pub const KEY: &str = "jobquay.dev/key";
 pub const RESULT: &str = "jobquay.dev/result";
 pub const CACHE: &str = "jobquay.dev/cache";
 pub const OUTCOME: &str = "jobquay.dev/outcome";
-/// Changed whenever a waiter went to the Job's overflow queue.
-pub const OVERFLOW: &str = "jobquay.dev/overflow";
+/// Followed by 8 hex digits, one of these for each patch: how many waiters went to the Job's overflow queue.
+pub const OVERFLOW_PREFIX: &str = "jobquay.dev/overflow.";
 /// Followed by 16 hex digits.
 pub const WAITER_PREFIX: &str = "jobquay.dev/w.";
 
@@ -94,7 +94,12 @@ impl Plan {
         let metadata = &mut job.metadata;
         metadata.name = Some(self.name());
         metadata.finalizers = Some(vec![JOB_FINALIZER.into()]);
-        metadata.labels.get_or_insert_default().extend(self.labels.iter().cloned().chain(labels.clone()));
+        let job_labels = metadata.labels.get_or_insert_default();
+        for (name, value) in &self.labels {
+            // The operator's labels stand: a request must not move a Job under another selector.
+            job_labels.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        job_labels.extend(labels.clone());
         metadata.annotations.get_or_insert_default().extend(self.annotations(waiter));
 
         let spec = job.spec.get_or_insert_default();
@@ -104,7 +109,7 @@ impl Plan {
         spec.ttl_seconds_after_finished = Some(ttl.max(MIN_TTL_SECONDS));
         spec.pod_replacement_policy = Some("Failed".into());
         let pod = spec.template.metadata.get_or_insert_default();
-        pod.labels.get_or_insert_default().extend(self.labels.iter().cloned().chain(labels));
+        pod.labels.get_or_insert_default().extend(labels);
         if self.result.source != ResultSource::None {
             pod.finalizers = Some(vec![POD_FINALIZER.into()]);
         }

@@ -47,12 +47,23 @@ pub struct Rejection {
 
 impl Rejection {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), pointer: None }
+        Self { code, message: shortened(message.into()), pointer: None }
     }
 
     pub fn at(code: Code, pointer: &str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), pointer: Some(pointer.to_owned()) }
+        Self { code, message: shortened(message.into()), pointer: Some(shortened(pointer.to_owned())) }
     }
+}
+
+/// A refusal repeats what was sent, which can be as long as a body, and goes into message headers,
+/// which AMQP cannot split.
+fn shortened(mut text: String) -> String {
+    const LONGEST: usize = 1024;
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push('…');
+    }
+    text
 }
 
 impl fmt::Display for Rejection {
@@ -62,5 +73,17 @@ impl fmt::Display for Rejection {
             Some(pointer) => write!(f, " (at `{pointer}`)"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_something_long_is_short() {
+        let long = "ä".repeat(100_000);
+        let rejection = Rejection::at(Code::Malformed, &long, long.clone());
+        assert!(rejection.message.len() < 1100 && rejection.pointer.is_some_and(|pointer| pointer.len() < 1100));
     }
 }

@@ -9,6 +9,7 @@ mod substitution;
 use std::time::Duration;
 
 use jsonschema::Validator;
+use k8s_openapi::api::batch::v1::Job;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -136,6 +137,7 @@ impl Template {
         check_job(&document.job)?;
         substitution::check(&document.job, &document.parameters)?;
         let result = load_result(&document.result, defaults)?;
+        check_known_fields(&document)?;
         let limit = |name: &str, text: &Option<String>, default: Duration| match text {
             Some(text) => parse_duration(text).map_err(|why| format!("limits.{name}: {why}")),
             None => Ok(default),
@@ -244,6 +246,50 @@ fn check_job(job: &Value) -> Result<(), String> {
     match job.pointer("/spec/template/spec/containers").and_then(Value::as_array) {
         Some(containers) if !containers.is_empty() => Ok(()),
         _ => Err("job.spec.template.spec.containers: needs a container; the first one gives the result".into()),
+    }
+}
+
+/// Kubernetes' types drop what they do not know, so a misspelt field would be gone unseen. Tried with
+/// sample parameters, where some can be guessed: placeholders have no type of their own.
+fn check_known_fields(document: &Document) -> Result<(), String> {
+    let Some(params) = defaults::sample(&document.parameters) else { return Ok(()) };
+    let scope = Scope { params: &params, request_id: "sample", key: "sample" };
+    let rendered =
+        substitution::render(&document.job, &scope).map_err(|rejection| format!("job: {}", rejection.message))?;
+    let job: Job = serde_json::from_value(rendered.clone()).map_err(|error| format!("job: {error}"))?;
+    let understood = serde_json::to_value(job).map_err(|error| format!("job: {error}"))?;
+    match lost(&rendered, &understood, "") {
+        Some(pointer) => Err(format!("job{}: Kubernetes knows no such field", pointer.replace('/', "."))),
+        None => Ok(()),
+    }
+}
+
+/// The first member of `given` that `understood` lacks.
+fn lost(given: &Value, understood: &Value, pointer: &str) -> Option<String> {
+    match (given, understood) {
+        (Value::Object(given), _) => given.iter().filter(|(_, member)| !is_empty(member)).find_map(|(name, member)| {
+            let pointer = child(pointer, name);
+            match understood.get(name) {
+                Some(kept) => lost(member, kept, &pointer),
+                None => Some(pointer),
+            }
+        }),
+        (Value::Array(given), Value::Array(kept)) => given
+            .iter()
+            .zip(kept)
+            .enumerate()
+            .find_map(|(index, (member, kept))| lost(member, kept, &child(pointer, &index.to_string()))),
+        _ => None,
+    }
+}
+
+/// What may be left out when it is written again.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
     }
 }
 

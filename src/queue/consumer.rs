@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, connect, short, topology};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
+use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 use crate::telemetry::metrics::Metrics;
 
@@ -30,7 +31,7 @@ pub struct Consumer {
 
 /// How many deliveries a session takes in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refill {
+enum Intensity {
     Full,
     /// After a message that the client cannot read, which kills the connection: the broker counts
     /// that against every delivery in hand, so only one is taken until the bad one has used up its
@@ -55,14 +56,14 @@ impl Consumer {
         F: Future<Output = ()> + Send + 'static,
     {
         let mut backoff = Backoff::for_sessions();
-        let mut refill = Refill::Full;
+        let mut intensity = Intensity::Full;
         loop {
             let mut handlers = JoinSet::new();
-            let ended = self.session(&stop, refill, &handle, &mut handlers, &mut backoff).await;
+            let ended = self.session(&stop, intensity, &handle, &mut handlers, &mut backoff).await;
             self.health.set(Edge::Consumer, false);
             match ended {
                 Ok(End::Stopped) => return,
-                Ok(End::Refill) => refill = Refill::Full,
+                Ok(End::Refill) => intensity = Intensity::Full,
                 Err(error) => {
                     handlers.shutdown().await;
                     Metrics::count(&self.metrics.reconnects, "edge", "consumer");
@@ -71,9 +72,9 @@ impl Consumer {
                             queue = REQUESTS,
                             "a message that the AMQP client cannot parse killed the connection; taking one at a time until the broker parks it"
                         );
-                        refill = Refill::OneByOne;
+                        intensity = Intensity::OneByOne;
                     } else {
-                        warn!(error = &error as &dyn std::error::Error, "consumer session ended");
+                        warn!(error = chain(&error), "consumer session ended");
                     }
                     tokio::select! {
                         () = backoff.wait() => {}
@@ -87,7 +88,7 @@ impl Consumer {
     async fn session<H, F>(
         &self,
         stop: &CancellationToken,
-        refill: Refill,
+        intensity: Intensity,
         handle: &H,
         handlers: &mut JoinSet<()>,
         backoff: &mut Backoff,
@@ -98,25 +99,29 @@ impl Consumer {
     {
         let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
         topology::prepare(&connection, self.config.topology, self.exchange.as_deref()).await?;
-        let prefetch = if refill == Refill::OneByOne { 1 } else { self.config.prefetch };
+        let prefetch = if intensity == Intensity::OneByOne { 1 } else { self.config.prefetch };
         let (channel, mut deliveries) = consume(&connection, prefetch).await?;
         let mut events = connection.events_listener();
         let broken = CancellationToken::new();
         let careful = tokio::time::sleep(CAREFUL_FOR);
         tokio::pin!(careful);
+        let mut proven = false;
         self.health.set(Edge::Consumer, true);
         info!(queue = REQUESTS, prefetch, "consuming");
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = broken.cancelled() => return Err(Error::Ack),
-                () = &mut careful => {
+                () = &mut careful, if !proven => {
                     backoff.reset();
-                    if refill == Refill::OneByOne {
-                        drain(&connection, &channel, deliveries, &broken, handlers).await?;
+                    if intensity == Intensity::OneByOne {
+                        let drained = drain(&connection, &channel, deliveries, &broken, handlers);
+                        // The one handler may wait for long; its delivery comes again.
+                        let _ = tokio::time::timeout(CAREFUL_FOR, drained).await;
+                        handlers.shutdown().await;
                         return Ok(End::Refill);
                     }
-                    careful.as_mut().reset(tokio::time::Instant::now() + Duration::from_secs(86_400));
+                    proven = true;
                 }
                 Some(event) = events.next() => {
                     if let Event::Error(source) = event {

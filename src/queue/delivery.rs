@@ -9,6 +9,7 @@ use tracing::debug;
 
 use super::{CALL_TIMEOUT, call};
 use crate::domain::request::Arrival;
+use crate::telemetry::chain;
 
 /// One delivery of one session.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Delivery {
             // The session this delivery came from is over; the broker has the request already.
             Ok(false) => debug!("settled too late, the session was over"),
             Err(error) => {
-                debug!(error = &error as &dyn std::error::Error, "settling failed");
+                debug!(error = chain(&error), "settling failed");
                 self.session.cancel();
             }
         }

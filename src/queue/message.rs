@@ -1,5 +1,7 @@
 //! A message to publish, in no protocol's types until it is sent.
 
+use std::sync::Arc;
+
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 
@@ -12,7 +14,7 @@ pub struct Message {
     /// `""` is the default exchange, which routes to the queue named by the routing key.
     pub exchange: String,
     pub routing_key: String,
-    pub body: Vec<u8>,
+    pub body: Arc<[u8]>,
     pub content_type: String,
     pub correlation_id: Option<String>,
     pub reply_to: Option<String>,

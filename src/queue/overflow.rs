@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
 use tokio::sync::Mutex;
@@ -15,8 +15,9 @@ use tracing::warn;
 use super::{CALL_TIMEOUT, Error, Message, Publisher, Receipt, call, connect, short};
 use crate::config::Amqp;
 use crate::domain::waiter::Waiter;
+use crate::telemetry::chain;
 
-/// Read in one go, answered together, then acknowledged together.
+/// Read in one go and answered together.
 const BATCH: usize = 256;
 /// A completion removes its queue. One that is never completed, or was left by a request whose Job had
 /// just ended, goes after 30 days.
@@ -33,11 +34,13 @@ pub struct Overflow {
     declared: Mutex<HashSet<String>>,
 }
 
-/// What was read from an overflow queue; it stays there until [`Drained::settle`].
-pub struct Drained {
-    pub waiters: Vec<Waiter>,
+/// Reads the waiters of one Job. What was read stays on the queue until [`Reader::finish`]; a reader that
+/// is dropped gives it back.
+pub struct Reader {
+    queue: String,
+    connection: Connection,
     channel: Channel,
-    last_tag: u64,
+    count: u64,
 }
 
 impl Overflow {
@@ -52,7 +55,7 @@ impl Overflow {
             id: format!("{uid}/{}", waiter.id()),
             exchange: String::new(),
             routing_key: queue.clone(),
-            body: serde_json::to_vec(waiter).expect("texts, booleans and a time have a JSON form"),
+            body: serde_json::to_vec(waiter).expect("texts, booleans and a time have a JSON form").into(),
             content_type: "application/json".into(),
             correlation_id: None,
             reply_to: None,
@@ -70,40 +73,16 @@ impl Overflow {
     }
 
     /// Connects to read the waiters of a Job.
-    pub async fn open(&self) -> Result<Connection, Error> {
-        connect(&self.config.url, &self.name, self.config.connect_timeout).await
-    }
-
-    /// The next waiters of a Job; `None` when there are no more.
-    pub async fn drain(&self, connection: &Connection, job: &str, uid: &str) -> Result<Option<Drained>, Error> {
-        let queue = queue_name(job, uid);
-        let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
-        let mut drained = Drained { waiters: Vec::new(), channel, last_tag: 0 };
-        for _ in 0..BATCH {
-            let get = drained.channel.basic_get(short(&queue)?, BasicGetOptions::default());
-            let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { break };
-            drained.last_tag = message.delivery.delivery_tag;
-            match serde_json::from_slice(&message.delivery.data) {
-                Ok(waiter) => drained.waiters.push(waiter),
-                Err(error) => warn!(
-                    queue,
-                    error = &error as &dyn std::error::Error,
-                    "a waiter cannot be read; the others are answered"
-                ),
-            }
-        }
-        Ok((drained.last_tag > 0).then_some(drained))
-    }
-
-    /// Removes the queue of a Job that was released: whoever comes now finds the Job changed.
-    pub async fn remove(&self, job: &str, uid: &str) -> Result<(), Error> {
+    pub async fn read(&self, job: &str, uid: &str) -> Result<Reader, Error> {
         let queue = queue_name(job, uid);
         self.declared.lock().await.remove(&queue);
-        let connection = self.open().await?;
+        let connection = self.connect().await?;
         let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
-        let deleted = channel.queue_delete(short(&queue)?, QueueDeleteOptions::default());
-        call("delete a queue", CALL_TIMEOUT, deleted).await?;
-        call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await
+        Ok(Reader { queue, connection, channel, count: 0 })
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        connect(&self.config.url, &self.name, self.config.connect_timeout).await
     }
 
     async fn declare_once(&self, queue: &str) -> Result<(), Error> {
@@ -111,7 +90,7 @@ impl Overflow {
         if declared.contains(queue) {
             return Ok(());
         }
-        let connection = self.open().await?;
+        let connection = self.connect().await?;
         let mut arguments = FieldTable::default();
         arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
         arguments.insert(short("x-expires")?, AMQPValue::LongLongInt(EXPIRES_MILLISECONDS));
@@ -127,12 +106,34 @@ impl Overflow {
     }
 }
 
-impl Drained {
-    /// Takes them off the queue, once all were answered.
-    pub async fn settle(self) -> Result<(), Error> {
-        let all = BasicAckOptions { multiple: true };
-        call("acknowledge waiters", CALL_TIMEOUT, self.channel.basic_ack(self.last_tag, all)).await?;
-        call("close a channel", CALL_TIMEOUT, self.channel.close(200, short("drained")?)).await
+impl Reader {
+    /// The next waiters; `None` when no more can be read.
+    pub async fn next(&mut self) -> Result<Option<Vec<Waiter>>, Error> {
+        let mut waiters = Vec::new();
+        for _ in 0..BATCH {
+            let get = self.channel.basic_get(short(&self.queue)?, BasicGetOptions::default());
+            let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { break };
+            self.count += 1;
+            match serde_json::from_slice(&message.delivery.data) {
+                Ok(waiter) => waiters.push(waiter),
+                Err(error) => {
+                    warn!(queue = self.queue, error = chain(&error), "a waiter cannot be read; the others are answered")
+                }
+            }
+        }
+        Ok((!waiters.is_empty()).then_some(waiters))
+    }
+
+    /// How many were read.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Removes the queue of a Job that was released: whoever comes now finds the Job changed.
+    pub async fn finish(self) -> Result<(), Error> {
+        let deleted = self.channel.queue_delete(short(&self.queue)?, QueueDeleteOptions::default());
+        call("delete a queue", CALL_TIMEOUT, deleted).await?;
+        call("close the connection", CALL_TIMEOUT, self.connection.close(200, short("done")?)).await
     }
 }
 

@@ -4,7 +4,7 @@
 //! nothing about its own message. Every return comes before its own confirm, though: when all
 //! confirms of a batch are there, so are all its returns, and these are told apart by message id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -18,11 +18,15 @@ use tracing::{info, warn};
 use super::{CALL_TIMEOUT, Error, Message, call, connect, short};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
+use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 use crate::telemetry::metrics::Metrics;
 
 /// 256 at once is where throughput stops to grow on every broker version that was measured.
 const BATCH: usize = 256;
+/// A message that ends so many sessions, each time alone, is one that the broker does not take: too
+/// large for it, or to an exchange that is not there.
+const KILLS: u32 = 3;
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub struct Publisher(mpsc::Sender<Pending>);
 struct Pending {
     message: Message,
     receipt: oneshot::Sender<Receipt>,
+    /// Sessions that ended while this message alone was under way.
+    killed: u32,
 }
 
 impl Publisher {
@@ -50,7 +56,7 @@ impl Publisher {
     /// stops waiting, the message is not tried again.
     pub async fn publish(&self, message: Message) -> Result<Receipt, Error> {
         let (receipt, received) = oneshot::channel();
-        self.0.send(Pending { message, receipt }).await.map_err(|_| Error::Ended)?;
+        self.0.send(Pending { message, receipt, killed: 0 }).await.map_err(|_| Error::Ended)?;
         received.await.map_err(|_| Error::Ended)
     }
 }
@@ -63,7 +69,10 @@ pub fn publisher(
     metrics: Metrics,
 ) -> (Publisher, impl Future<Output = ()>) {
     let (sender, receiver) = mpsc::channel(BATCH);
-    (Publisher(sender), Task { config, name, health, metrics, receiver, batch: Vec::new() }.run())
+    (
+        Publisher(sender),
+        Task { config, name, health, metrics, receiver, batch: VecDeque::new(), one_by_one: false }.run(),
+    )
 }
 
 struct Task {
@@ -72,8 +81,10 @@ struct Task {
     health: Health,
     metrics: Metrics,
     receiver: mpsc::Receiver<Pending>,
-    /// Kept over sessions: what was not confirmed is published again under the same id.
-    batch: Vec<Pending>,
+    /// Kept over sessions: what was not confirmed is published again under the same id, one by one,
+    /// so that a message that ends the session takes no other along.
+    batch: VecDeque<Pending>,
+    one_by_one: bool,
 }
 
 impl Task {
@@ -84,11 +95,12 @@ impl Task {
             self.health.set(Edge::Publisher, false);
             let Err(error) = ended else { return };
             Metrics::count(&self.metrics.reconnects, "edge", "publisher");
-            warn!(error = &error as &dyn std::error::Error, unconfirmed = self.batch.len(), "publisher session ended");
-            backoff.wait().await;
+            self.batch.retain(|pending| !pending.receipt.is_closed());
+            warn!(error = chain(&error), unconfirmed = self.batch.len(), "publisher session ended");
             if self.receiver.is_closed() && self.receiver.is_empty() && self.batch.is_empty() {
                 return;
             }
+            backoff.wait().await;
         }
     }
 
@@ -100,57 +112,97 @@ impl Task {
         let mut state = LinkState::of(&connection);
         self.health.set(Edge::Publisher, true);
         info!("publisher open");
-        backoff.reset();
         loop {
             if self.batch.is_empty() {
+                let mut taken = Vec::new();
                 tokio::select! {
-                    taken = self.receiver.recv_many(&mut self.batch, BATCH) => if taken == 0 { break },
+                    count = self.receiver.recv_many(&mut taken, BATCH) => if count == 0 { break },
                     error = state.failed() => return Err(error),
                 }
+                self.batch.extend(taken);
             }
             self.batch.retain(|pending| !pending.receipt.is_closed());
-            self.publish_batch(&channel, &mut state).await?;
+            self.publish_next(&channel, &mut state).await?;
+            backoff.reset();
         }
         // Everything is confirmed; what the broker says to the goodbye changes nothing.
         let _ = call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await;
         Ok(())
     }
 
-    async fn publish_batch(&mut self, channel: &Channel, state: &mut LinkState) -> Result<(), Error> {
-        let confirmations = {
-            let all = join_all(self.batch.iter().map(|pending| publish(channel, &pending.message)));
-            tokio::pin!(all);
-            let mut deadline = Instant::now() + self.config.confirm_timeout;
-            loop {
-                tokio::select! {
-                    confirmations = &mut all => break confirmations,
-                    error = state.failed() => return Err(error),
-                    () = tokio::time::sleep_until(deadline) => {
-                        // A broker in alarm reads nothing and says so; publishing again would only double what waits.
-                        if !state.blocked {
-                            return Err(Error::Timeout(self.config.confirm_timeout, "publish"));
-                        }
-                        deadline = Instant::now() + self.config.confirm_timeout;
-                    }
-                }
+    /// One batch, or one message after a session has failed.
+    async fn publish_next(&mut self, channel: &Channel, state: &mut LinkState) -> Result<(), Error> {
+        let count = if self.one_by_one { self.batch.len().min(1) } else { self.batch.len() };
+        let published = confirmed(channel, self.batch.iter().take(count), state, self.config.confirm_timeout).await;
+        let confirmations = match published {
+            Ok(confirmations) => confirmations,
+            Err(error) => {
+                self.blame(count);
+                return Err(error);
             }
         };
-        let confirmations = confirmations.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut returned = HashMap::new();
         let verdicts: Vec<_> =
             confirmations.into_iter().map(|confirmation| Verdict::of(confirmation, &mut returned)).collect();
-        for (pending, verdict) in self.batch.drain(..).zip(verdicts) {
+        for (pending, verdict) in self.batch.drain(..count).zip(verdicts) {
             let receipt = verdict.receipt(&pending.message, &returned);
-            let word = match receipt {
-                Receipt::Delivered => "delivered",
-                Receipt::Unroutable { .. } => "returned",
-                Receipt::Refused => "refused",
-            };
-            Metrics::count(&self.metrics.events_published, "result", word);
-            // A caller that has gone does not want to know.
-            let _ = pending.receipt.send(receipt);
+            settle(pending, receipt, &self.metrics);
         }
+        self.one_by_one &= !self.batch.is_empty();
         Ok(())
+    }
+
+    /// A message that was alone when its session ended may be the reason. The broker being away is one
+    /// too, but then no session lasts until a message is under way.
+    fn blame(&mut self, count: usize) {
+        self.one_by_one = true;
+        if count != 1 {
+            return;
+        }
+        let Some(mut pending) = self.batch.pop_front() else { return };
+        pending.killed += 1;
+        if pending.killed < KILLS {
+            self.batch.push_front(pending);
+        } else {
+            warn!(message.id = pending.message.id, "the broker does not take this message");
+            settle(pending, Receipt::Refused, &self.metrics);
+        }
+    }
+}
+
+fn settle(pending: Pending, receipt: Receipt, metrics: &Metrics) {
+    let word = match receipt {
+        Receipt::Delivered => "delivered",
+        Receipt::Unroutable { .. } => "returned",
+        Receipt::Refused => "refused",
+    };
+    Metrics::count(&metrics.events_published, "result", word);
+    // A caller that has gone does not want to know.
+    let _ = pending.receipt.send(receipt);
+}
+
+/// Publishes all at once and waits for every confirm.
+async fn confirmed(
+    channel: &Channel,
+    batch: impl Iterator<Item = &Pending>,
+    state: &mut LinkState,
+    limit: Duration,
+) -> Result<Vec<Option<Confirmation>>, Error> {
+    let all = join_all(batch.map(|pending| publish(channel, &pending.message)));
+    tokio::pin!(all);
+    let mut deadline = Instant::now() + limit;
+    loop {
+        tokio::select! {
+            confirmations = &mut all => return confirmations.into_iter().collect(),
+            error = state.failed() => return Err(error),
+            () = tokio::time::sleep_until(deadline) => {
+                // A broker in alarm reads nothing and says so; publishing again would only double what waits.
+                if !state.blocked {
+                    return Err(Error::Timeout(limit, "publish"));
+                }
+                deadline = Instant::now() + limit;
+            }
+        }
     }
 }
 

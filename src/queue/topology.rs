@@ -3,11 +3,14 @@
 //! Each look has a channel of its own: a missing queue or a refused right closes the channel.
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ExchangeKind};
+use tracing::warn;
 
 use super::{CALL_TIMEOUT, DEAD, Error, REQUESTS, UNDELIVERABLE, call, short};
 use crate::config::Topology;
+use crate::telemetry::chain;
 
 /// The queues of a dispatcher, the first of which it cannot start without.
 pub const QUEUES: [&str; 3] = [REQUESTS, DEAD, UNDELIVERABLE];
@@ -15,7 +18,14 @@ pub const QUEUES: [&str; 3] = [REQUESTS, DEAD, UNDELIVERABLE];
 /// Makes or checks what the consumer needs.
 pub(super) async fn prepare(connection: &Connection, topology: Topology, exchange: Option<&str>) -> Result<(), Error> {
     match topology {
-        Topology::Check => look(connection, REQUESTS).await.map(drop),
+        Topology::Check => {
+            for queue in [DEAD, UNDELIVERABLE] {
+                if let Err(error) = look(connection, queue).await {
+                    warn!(queue, error = chain(&error), "cannot see a queue; `jobquay check` says what is missing");
+                }
+            }
+            look(connection, REQUESTS).await.map(drop)
+        }
         Topology::Declare => {
             for queue in QUEUES {
                 declare(connection, queue).await?;
@@ -67,9 +77,14 @@ async fn declare_exchange(connection: &Connection, exchange: &str) -> Result<(),
 pub async fn is_quorum(connection: &Connection, queue: &str) -> Result<bool, Error> {
     match declare(connection, queue).await {
         Ok(()) => Ok(true),
-        Err(Error::Amqp { source, .. }) if source.is_amqp_soft_error() => Ok(false),
+        Err(Error::Amqp { source, .. }) if is_precondition_failed(&source) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+fn is_precondition_failed(error: &lapin::Error) -> bool {
+    let precondition_failed = AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED);
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if *error.kind() == precondition_failed)
 }
 
 /// Whether this user may publish through the default exchange, found out with a message that no

@@ -18,7 +18,12 @@ struct State {
     draining: AtomicBool,
     /// Milliseconds after `started`.
     last_watch_event: AtomicU64,
+    /// Likewise; 0 is never.
+    last_watch_error: AtomicU64,
 }
+
+/// A watch that fails fails again within its longest backoff; one that was silent for longer lives.
+const WATCH_ERROR_COUNTS: Duration = Duration::from_secs(35);
 
 /// One line of `/readyz?verbose`.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +41,7 @@ pub enum Edge {
     Consumer,
     /// The confirm channel is open.
     Publisher,
-    /// The watch on Jobs has listed and not failed since.
+    /// The watch on Jobs has listed.
     Watch,
     /// Redis answered last.
     Cache,
@@ -52,6 +57,7 @@ impl Default for Health {
             cache: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             last_watch_event: AtomicU64::new(0),
+            last_watch_error: AtomicU64::new(0),
         }))
     }
 }
@@ -70,8 +76,24 @@ impl Health {
     }
 
     pub fn watch_event(&self) {
-        let since_start = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.last_watch_event.store(since_start, Ordering::Relaxed);
+        self.0.last_watch_event.store(self.since_start(), Ordering::Relaxed);
+        self.0.last_watch_error.store(0, Ordering::Relaxed);
+    }
+
+    pub fn watch_error(&self) {
+        self.0.last_watch_error.store(self.since_start().max(1), Ordering::Relaxed);
+    }
+
+    /// It has listed once, and has not failed of late. A watch that was opened again says nothing until
+    /// something happens, so this cannot wait for an event.
+    fn is_watching(&self) -> bool {
+        let failed = self.0.last_watch_error.load(Ordering::Relaxed);
+        let long_ago = Duration::from_millis(self.since_start().saturating_sub(failed)) > WATCH_ERROR_COUNTS;
+        self.is_up(Edge::Watch) && (failed == 0 || long_ago)
+    }
+
+    fn since_start(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub fn since_watch_event(&self) -> Duration {
@@ -90,7 +112,11 @@ impl Health {
         vec![
             up("consumer", Edge::Consumer, "registered"),
             up("publisher", Edge::Publisher, "open"),
-            up("watch", Edge::Watch, "alive"),
+            Check {
+                name: "watch",
+                state: if self.is_watching() { "alive" } else { "down" },
+                failed: !self.is_watching(),
+            },
             Check { name: "redis", state: cache, failed: false },
             Check { name: "shutdown", state: if draining { "draining" } else { "not asked for" }, failed: draining },
         ]
@@ -119,9 +145,10 @@ mod tests {
             health.set(edge, true);
         }
         assert!(ready(&health), "without Redis");
-        health.set(Edge::Watch, false);
-        assert!(!ready(&health));
-        health.set(Edge::Watch, true);
+        health.watch_error();
+        assert!(!ready(&health), "the watch has failed just now");
+        health.watch_event();
+        assert!(ready(&health));
         health.drain();
         assert!(!ready(&health), "draining");
     }

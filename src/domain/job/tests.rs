@@ -119,7 +119,7 @@ fn tampered_annotations_are_counted_and_the_others_read() {
     let job = job(value);
     let (waiters, unreadable) = waiters(&job);
     assert_eq!((waiters, unreadable), (vec![waiter("r-1")], 1));
-    assert_eq!(result_plan(&job).source, ResultSource::None);
+    assert_eq!(result_plan(&job), None);
     assert!(!cache_plan(&job).store);
 }
 
@@ -128,4 +128,14 @@ fn a_job_is_full_by_number_or_by_weight() {
     assert_eq!(Load { waiters: 250, bytes: 1000 }.room(), 6);
     assert_eq!(Load { waiters: 300, bytes: 1000 }.room(), 0);
     assert_eq!(Load { waiters: 3, bytes: 64 << 10 }.room(), 0);
+}
+
+#[test]
+fn the_marks_of_all_patches_add_up() {
+    let mut value = ours();
+    assert_eq!(overflowed(&job(value.clone())), 0);
+    for (mark, count) in [("a", "3"), ("b", "40"), ("c", "many")] {
+        value["metadata"]["annotations"][format!("{}{mark}", manifest::OVERFLOW_PREFIX)] = json!(count);
+    }
+    assert_eq!(overflowed(&job(value)), 43);
 }

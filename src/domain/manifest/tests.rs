@@ -48,7 +48,11 @@ fn plan(source: ResultSource) -> Plan {
         result: ResultPlan { source, max: 1024 },
         cache: CachePlan { store: true, ttl_seconds: 3600 },
         limits: Limits { start: Duration::from_secs(300), run: Duration::from_secs(3600) },
-        labels: vec![("team".into(), "media".into()), ("jobquay.dev/open".into(), "false".into())],
+        labels: vec![
+            ("team".into(), "media".into()),
+            ("app".into(), "payments".into()),
+            ("jobquay.dev/open".into(), "false".into()),
+        ],
     }
 }
 
@@ -90,6 +94,9 @@ fn own_labels_win_and_the_pod_is_held_only_where_it_is_the_source() {
     let job = plan(ResultSource::Stdout).manifest(&waiter()).unwrap();
     assert_eq!(job.metadata.labels.as_ref().unwrap()[OPEN], "true");
     assert_eq!(job.metadata.labels.as_ref().unwrap()["team"], "media");
+    assert_eq!(job.metadata.labels.as_ref().unwrap()["app"], "sample", "the operator's");
+    let pod = job.spec.as_ref().unwrap().template.metadata.as_ref().unwrap().labels.as_ref().unwrap();
+    assert!(!pod.contains_key("team"), "a request selects no pods");
     let held = |job: &Job| job.spec.as_ref().unwrap().template.metadata.as_ref().unwrap().finalizers.clone();
     assert_eq!(held(&job), Some(vec![POD_FINALIZER.to_owned()]));
     assert_eq!(held(&plan(ResultSource::None).manifest(&waiter()).unwrap()), None);

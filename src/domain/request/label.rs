@@ -15,7 +15,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
     }
     if ["jobquay.dev", "kubernetes.io", "k8s.io"]
         .iter()
-        .any(|own| prefix == *own || prefix.ends_with(&format!(".{own}")))
+        .any(|own| prefix == *own || prefix.ends_with(&format!(".{own}")) || prefix.ends_with("x-k8s.io"))
     {
         return Err(format!("labels under `{prefix}/` are not a request's to set"));
     }

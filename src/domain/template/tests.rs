@@ -65,6 +65,8 @@ fn a_wrong_template_is_refused_by_the_name_of_its_field() {
         ("kind: Job", "kind: Pod", "job.kind"),
         ("spec:\n    backoffLimit", "spec:\n    suspend: true\n    backoffLimit", "job.spec.suspend"),
         ("annotations:", "name: mine, annotations:", "job.metadata.name"),
+        ("image:", "imagePullPolcy: Always, image:", "job.spec.template.spec.containers.0.imagePullPolcy"),
+        ("backoffLimit:", "backofLimit:", "job.spec.backofLimit"),
         ("containers:", "restartPolicy: OnFailure\n        containers:", "restartPolicy"),
     ] {
         let changed = THUMBNAIL.replacen(from, to, 1);
