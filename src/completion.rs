@@ -8,6 +8,7 @@
 //! This order and no other: a crash between any two steps leaves the Job's finalizer, and whoever
 //! sees it next starts over and tells everyone the same. [`worklist`] says which Jobs, and when.
 
+mod told;
 mod worklist;
 
 use std::collections::HashSet;
@@ -20,17 +21,18 @@ use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use crate::cache::{Entry, Kept, Store};
+use crate::cache::Store;
 use crate::cluster::{self, Jobs, Released, Sighting};
-use crate::domain::event::{Event, JobInfo, ResultView, ServedBy, State, Timings, Verdict};
+use crate::domain::event::{Event, ResultView, ServedBy, State, Timings, Verdict};
 use crate::domain::job::{self, Ending};
 use crate::domain::key::RequestKey;
-use crate::domain::outcome::{Failure, FailureCode, Outcome};
+use crate::domain::outcome::Outcome;
 use crate::domain::waiter::Waiter;
 use crate::queue::{self, Overflow, Reader};
 use crate::reply::Replies;
 use crate::telemetry::chain;
 use crate::telemetry::metrics::Metrics;
+use told::Told;
 
 /// Completions at work at once; each is a handful of API calls.
 const AT_WORK: usize = 32;
@@ -40,8 +42,6 @@ const ROUNDS: usize = 8;
 const SETTLING: Duration = Duration::from_secs(2);
 /// Events under way for one Job: with results of a megabyte each this is what they take.
 const AT_ONCE: usize = 32;
-/// RabbitMQ 4 takes messages of up to 16 MiB, and base64 makes 4 bytes of 3.
-const MESSAGE_MAX: usize = 8 << 20;
 
 /// Everything that an answer meets on its way.
 pub struct Completion {
@@ -79,33 +79,10 @@ struct Progress {
     deleted_since: Option<Instant>,
 }
 
-/// The outcome as everyone is told it.
-#[derive(Clone)]
-struct Told {
-    outcome: Outcome,
-    /// The Job that made the result: this one, or the one whose value was there first.
-    job: JobInfo,
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    stored: bool,
-}
-
 impl Progress {
     /// Whether a Job without a verdict was deleted so recently that one may be on its way.
     fn may_still_change(&mut self, ending: &Ending) -> bool {
         *ending == Ending::Deleted && self.deleted_since.get_or_insert_with(Instant::now).elapsed() < SETTLING
-    }
-}
-
-impl Told {
-    fn of_entry(entry: Entry) -> Self {
-        Self {
-            outcome: Outcome::Succeeded(entry.payload),
-            job: entry.job,
-            created_at: entry.created_at,
-            expires_at: Some(entry.expires_at),
-            stored: true,
-        }
     }
 }
 
@@ -147,94 +124,12 @@ impl Completion {
         Ok(self.jobs.release_pods(&sighting.uid).await?)
     }
 
-    /// The outcome, found once and then kept for everyone. `None`: somebody else has answered meanwhile,
-    /// which is why nothing could be read.
-    async fn told(
-        &self,
-        job: &Job,
-        ending: &Ending,
-        waiters: &[Waiter],
-        progress: &mut Progress,
-    ) -> Result<Option<Told>, Error> {
-        if let Some(told) = &progress.outcome {
-            return Ok(Some(told.clone()));
-        }
-        let outcome = self.capture(job, ending, progress).await?;
-        if *ending == Ending::Succeeded && matches!(outcome, Outcome::Failed(_)) {
-            if let Some(told) = self.told_before(job).await {
-                return Ok(Some(progress.outcome.insert(told).clone()));
-            }
-            let name = job.metadata.name.clone().unwrap_or_default();
-            let uid = job.metadata.uid.clone().unwrap_or_default();
-            if self.owing(&Sighting { name, uid }).await?.is_none() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(progress.outcome.insert(self.keep(job, outcome, waiters).await).clone()))
-    }
-
-    /// The result of this very Job, where a completion that did not come to its end has left it.
-    async fn told_before(&self, job: &Job) -> Option<Told> {
-        let entry = self.store.look_up_patiently(&job::key(job)?, None).await.entry?;
-        (Some(&entry.job.uid) == job.metadata.uid.as_ref()).then(|| Told::of_entry(entry))
-    }
-
     /// The Job as it is now, if it still owes answers.
     async fn owing(&self, sighting: &Sighting) -> Result<Option<Job>, Error> {
         let job = self.jobs.get(&sighting.name).await?;
         Ok(job.filter(|job| {
             job.metadata.uid.as_deref() == Some(sighting.uid.as_str()) && job::finalizer_index(job).is_some()
         }))
-    }
-
-    async fn capture(&self, job: &Job, ending: &Ending, progress: &mut Progress) -> Result<Outcome, Error> {
-        if *ending != Ending::Succeeded {
-            return Ok(Outcome::Failed(Failure::of_job(ending, self.jobs.report(job).await)));
-        }
-        let unreadable = |why: String| Ok(Outcome::Failed(Failure::of_result(FailureCode::ResultUnreadable, why)));
-        let Some(plan) = job::result_plan(job) else {
-            return unreadable("the Job does not say where its result is, or a newer version wrote it".into());
-        };
-        match self.jobs.result(job, plan).await {
-            Ok(Ok(payload)) => Ok(Outcome::Succeeded(payload)),
-            Ok(Err(failure)) => Ok(Outcome::Failed(failure)),
-            Err(error) if error.is_about_the_object() => {
-                let since = *progress.unreadable_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > self.grace {
-                    return unreadable(format!("the result could not be read: {error}"));
-                }
-                Err(error.into())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Offers a success to the cache. Where another value of the key was first, that is the outcome.
-    async fn keep(&self, job: &Job, outcome: Outcome, waiters: &[Waiter]) -> Told {
-        let info = self.jobs.info(job);
-        let now = Timestamp::now();
-        let told = Told { outcome, job: info, created_at: now, expires_at: None, stored: false };
-        let (Outcome::Succeeded(payload), Some(key)) = (&told.outcome, job::key(job)) else { return told };
-        let plan = job::cache_plan(job);
-        if plan.store {
-            let ttl = Duration::from_secs(plan.ttl_seconds);
-            let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
-            let entry = Entry { key, job: told.job.clone(), created_at: now, expires_at, payload: payload.clone() };
-            let replace = waiters.iter().any(|waiter| waiter.overwrites);
-            match self.store.keep(&entry, ttl, replace).await {
-                Kept::Stored => return Told { expires_at: Some(expires_at), stored: true, ..told },
-                Kept::First(first) => return Told::of_entry(*first),
-                Kept::Not => {}
-            }
-        }
-        if payload.bytes.len() > MESSAGE_MAX {
-            let why = format!(
-                "the result has {} bytes, more than a message holds, and no cache keeps it",
-                payload.bytes.len()
-            );
-            return Told { outcome: Outcome::Failed(Failure::of_result(FailureCode::ResultTooLarge, why)), ..told };
-        }
-        told
     }
 
     /// Tells everyone who was not told yet, and remembers it.

@@ -8,6 +8,8 @@
 //! A delivery is acknowledged only when its answer was confirmed, or when a Job exists that this
 //! request's waiter stands on. Before that, nothing is lost by a crash; after it, nothing is owed here.
 
+mod answers;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +23,7 @@ use crate::backoff::Backoff;
 use crate::cache::{Entry, Lookup, Store};
 use crate::cluster::{self, Claim, Jobs, Placement, Target};
 use crate::domain::catalog::Catalog;
-use crate::domain::event::{Event, ResultView, ServedBy, Timings, Verdict};
+use crate::domain::event::Verdict;
 use crate::domain::manifest::Plan;
 use crate::domain::policy::Policies;
 use crate::domain::rejection::{Code, Rejection};
@@ -236,48 +238,6 @@ impl Intake {
 
     fn addressed(&self, waiter: Waiter) -> Waiter {
         Waiter { reply_to: waiter.reply_to.or_else(|| self.default_reply.clone()), ..waiter }
-    }
-
-    async fn answer_from_cache(&self, waiter: Waiter, plan: &Plan, entry: &Entry) -> Result<(), Unsettled> {
-        let reference = self.replies.reference(&plan.key, &entry.payload);
-        let view = ResultView {
-            payload: &entry.payload,
-            age_seconds: entry.age(Timestamp::now()).as_secs(),
-            expires_at: Some(entry.expires_at),
-            reference: reference.as_ref(),
-        };
-        let result = (!entry.payload.is_none()).then_some(view);
-        let event = Event {
-            waiter: &self.addressed(waiter),
-            verdict: Verdict::Succeeded { served_by: ServedBy::Cache, result },
-            key: Some(&plan.key),
-            template: Some(&plan.template),
-            job: Some(&entry.job),
-            timings: Timings::default(),
-        };
-        Ok(self.replies.send(&event).await?)
-    }
-
-    /// Tells the producer, or, where no address may be written to, the operator.
-    async fn reject(&self, arrival: &Arrival, waiter: Waiter, rejection: &Rejection) -> Result<(), Unsettled> {
-        let mut waiter = self.addressed(waiter);
-        let allowed = |queue: &String| self.policies.allow_reply(arrival.user_id.as_deref(), queue).is_ok();
-        let own_default = waiter.reply_to == self.default_reply;
-        waiter.reply_to = waiter.reply_to.filter(|queue| own_default || allowed(queue));
-        if waiter.reply_to.is_none() {
-            self.replies.bury_rejected(arrival, rejection).await?;
-        }
-        self.answer(waiter, Verdict::Rejected(rejection)).await
-    }
-
-    /// Sends a verdict that no Job stands behind, and remembers it: a redelivery after a lost
-    /// acknowledgement could come to another one.
-    async fn answer(&self, waiter: Waiter, verdict: Verdict<'_>) -> Result<(), Unsettled> {
-        let event =
-            Event { waiter: &waiter, verdict, key: None, template: None, job: None, timings: Timings::default() };
-        self.replies.send(&event).await?;
-        self.store.record_answers(&[waiter.id()], event.state()).await;
-        Ok(())
     }
 
     /// Waits after a failed call.

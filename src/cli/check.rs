@@ -112,6 +112,18 @@ async fn check_broker(config: &Config, report: &mut Report) {
             ),
         }
     }
+    if let Some(exchange) = &config.events.exchange {
+        let what = format!("exchange {exchange}");
+        match topology::look_at_exchange(&connection, exchange).await {
+            Ok(()) => report.ok(&what, "there"),
+            Err(error) if config.amqp.topology == Topology::Declare => {
+                report.note(&what, format!("`serve` will declare it ({})", chain(&error)));
+            }
+            Err(error) => {
+                report.wrong(&what, chain(&error), "declare it as a durable topic exchange, or empty `events.exchange`")
+            }
+        }
+    }
     match topology::may_publish(&connection).await {
         Ok(()) => report.ok("publish to reply queues", "permitted"),
         Err(error) => report.wrong(

@@ -4,12 +4,12 @@
 //! may use it (that is [`super::policy`]).
 
 mod defaults;
+mod manifest;
 mod substitution;
 
 use std::time::Duration;
 
 use jsonschema::Validator;
-use k8s_openapi::api::batch::v1::Job;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -134,10 +134,10 @@ impl Template {
         }
         let validator = jsonschema::draft202012::new(&document.parameters)
             .map_err(|error| format!("parameters: not a JSON Schema 2020-12: {error}"))?;
-        check_job(&document.job)?;
+        manifest::check(&document.job)?;
         substitution::check(&document.job, &document.parameters)?;
         let result = load_result(&document.result, defaults)?;
-        check_known_fields(&document)?;
+        manifest::check_fields(&document.job, &document.parameters)?;
         let limit = |name: &str, text: &Option<String>, default: Duration| match text {
             Some(text) => parse_duration(text).map_err(|why| format!("limits.{name}: {why}")),
             None => Ok(default),
@@ -210,87 +210,6 @@ fn load_cache(document: Option<Value>) -> Result<TemplateCache, String> {
 fn load_result(document: &ResultDocument, defaults: &TemplateDefaults) -> Result<ResultPlan, String> {
     let max = document.max.as_deref().map(parse_bytes).transpose().map_err(|why| format!("result.max: {why}"))?;
     Ok(ResultPlan { source: document.source.unwrap_or(ResultSource::Auto), max: max.unwrap_or(defaults.result_max) })
-}
-
-/// What jobquay sets itself must not stand in a template: it would be overwritten unseen.
-fn check_job(job: &Value) -> Result<(), String> {
-    for (pointer, expected) in [("/apiVersion", "batch/v1"), ("/kind", "Job")] {
-        if job.pointer(pointer).and_then(Value::as_str) != Some(expected) {
-            return Err(format!("job{}: must be `{expected}`", pointer.replace('/', ".")));
-        }
-    }
-    for pointer in [
-        "/metadata/name",
-        "/metadata/generateName",
-        "/metadata/namespace",
-        "/metadata/finalizers",
-        "/metadata/ownerReferences",
-        "/spec/activeDeadlineSeconds",
-        "/spec/podReplacementPolicy",
-        "/spec/suspend",
-        "/spec/template/metadata/finalizers",
-        "/status",
-    ] {
-        if job.pointer(pointer).is_some() {
-            return Err(format!("job{}: is set by jobquay and cannot stand in a template", pointer.replace('/', ".")));
-        }
-    }
-    if job.pointer("/spec/template/spec/restartPolicy").is_some_and(|policy| policy != "Never") {
-        return Err("job.spec.template.spec.restartPolicy: only `Never` keeps a failed pod's log".into());
-    }
-    for pointer in ["/spec/completions", "/spec/parallelism"] {
-        if job.pointer(pointer).is_some_and(|count| count != 1) {
-            return Err(format!("job{}: must be 1, one pod gives one result", pointer.replace('/', ".")));
-        }
-    }
-    match job.pointer("/spec/template/spec/containers").and_then(Value::as_array) {
-        Some(containers) if !containers.is_empty() => Ok(()),
-        _ => Err("job.spec.template.spec.containers: needs a container; the first one gives the result".into()),
-    }
-}
-
-/// Kubernetes' types drop what they do not know, so a misspelt field would be gone unseen. Tried with
-/// sample parameters, where some can be guessed: placeholders have no type of their own.
-fn check_known_fields(document: &Document) -> Result<(), String> {
-    let Some(params) = defaults::sample(&document.parameters) else { return Ok(()) };
-    let scope = Scope { params: &params, request_id: "sample", key: "sample" };
-    let rendered =
-        substitution::render(&document.job, &scope).map_err(|rejection| format!("job: {}", rejection.message))?;
-    let job: Job = serde_json::from_value(rendered.clone()).map_err(|error| format!("job: {error}"))?;
-    let understood = serde_json::to_value(job).map_err(|error| format!("job: {error}"))?;
-    match lost(&rendered, &understood, "") {
-        Some(pointer) => Err(format!("job{}: Kubernetes knows no such field", pointer.replace('/', "."))),
-        None => Ok(()),
-    }
-}
-
-/// The first member of `given` that `understood` lacks.
-fn lost(given: &Value, understood: &Value, pointer: &str) -> Option<String> {
-    match (given, understood) {
-        (Value::Object(given), _) => given.iter().filter(|(_, member)| !is_empty(member)).find_map(|(name, member)| {
-            let pointer = child(pointer, name);
-            match understood.get(name) {
-                Some(kept) => lost(member, kept, &pointer),
-                None => Some(pointer),
-            }
-        }),
-        (Value::Array(given), Value::Array(kept)) => given
-            .iter()
-            .zip(kept)
-            .enumerate()
-            .find_map(|(index, (member, kept))| lost(member, kept, &child(pointer, &index.to_string()))),
-        _ => None,
-    }
-}
-
-/// What may be left out when it is written again.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
-        _ => false,
-    }
 }
 
 fn digest(document: &Document, result: ResultPlan) -> String {

@@ -24,6 +24,11 @@ pub(super) async fn prepare(connection: &Connection, topology: Topology, exchang
                     warn!(queue, error = chain(&error), "cannot see a queue; `jobquay check` says what is missing");
                 }
             }
+            if let Some(exchange) = exchange
+                && let Err(error) = look_at_exchange(connection, exchange).await
+            {
+                warn!(exchange, error = chain(&error), "cannot see the exchange of `events.exchange`");
+            }
             look(connection, REQUESTS).await.map(drop)
         }
         Topology::Declare => {
@@ -48,6 +53,14 @@ pub async fn look(connection: &Connection, queue: &str) -> Result<(u32, u32), Er
     // Best effort: the answer is known, and an unclosed channel ends with its connection.
     let _ = call("close a channel", CALL_TIMEOUT, channel.close(200, short("looked")?)).await;
     Ok((found.message_count(), found.consumer_count()))
+}
+
+/// Whether the exchange is there.
+pub async fn look_at_exchange(connection: &Connection, exchange: &str) -> Result<(), Error> {
+    let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
+    let looked = channel.exchange_declare(short(exchange)?, ExchangeKind::Topic, passive, FieldTable::default());
+    call("look at an exchange", CALL_TIMEOUT, looked).await
 }
 
 /// A durable quorum queue. Limits and dead-lettering are left to policies, which can be changed.

@@ -75,3 +75,36 @@ async fn those_who_overflowed_are_answered_through_a_kill() {
     recorder.assert_sound();
     world.settled().await;
 }
+
+/// Another completion may hold some of the overflowed waiters, and die: until then they are not seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_not_let_go_while_somebody_else_holds_its_overflowed_waiters() {
+    let world = World::new("fan-in-held").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let mut owed = HashSet::new();
+    for _ in 0..300 {
+        owed.insert(producer.send(popular()).await);
+    }
+    let all_placed = async || (dispatcher.metric("jobquay_jobs_joined_total", "") >= 299.0).then_some(());
+    eventually("every request has its place", all_placed).await;
+    let metadata = world.the_job().await.metadata;
+    let (name, uid) = (metadata.name.unwrap_or_default(), metadata.uid.unwrap_or_default());
+    let queue = format!("jobquay.waiters.{name}.{uid}");
+    let connection = lapin::Connection::connect(&world.broker.url(), lapin::ConnectionProperties::default())
+        .await
+        .expect("a connection");
+    let channel = connection.create_channel().await.expect("a channel");
+    let held =
+        channel.basic_get(queue.as_str().into(), lapin::options::BasicGetOptions::default()).await.expect("an answer");
+    let held = held.expect("an overflowed waiter").delivery.data;
+    dispatcher.says("somebody else holds the others").await;
+    let job = world.jobs().get(&name).await.expect("the Job");
+    assert!(jobquay::domain::job::finalizer_index(&job).is_some(), "answers are owed");
+    connection.close(200, "died".into()).await.expect("a goodbye");
+    let events = all_answers(&mut producer, &owed).await;
+    assert_agreement(&events);
+    let held: serde_json::Value = serde_json::from_slice(&held).expect("a waiter");
+    assert!(events.iter().any(|event| json!(event.request_id()) == held["r"]));
+    world.settled().await;
+}

@@ -13,6 +13,7 @@ mod crashes;
 mod failures;
 mod fan_in;
 mod main_job;
+mod manifests;
 mod operations;
 mod outages;
 mod policy;

@@ -74,3 +74,35 @@ async fn a_job_without_any_address_still_runs_and_fills_the_cache() {
     world.settled().await;
     assert_eq!(producer.ask(script("echo quiet")).await.served_by(), "cache");
 }
+
+/// Publishing to an exchange that is not there closes the channel, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_broker_does_not_take_holds_up_no_other() {
+    let world = World::new("not-taken").await;
+    for queue in ["jobquay.requests", "jobquay.dead", "jobquay.undeliverable"] {
+        world.broker.declare(queue, &json!({"x-queue-type": "quorum"}));
+    }
+    let dispatcher = world.dispatcher_with(&["events.exchange=not.there", "amqp.topology=check"]).await;
+    let mut producer = world.producer().await;
+    for number in 0..3 {
+        producer.send(script(&format!("echo {number}"))).await;
+    }
+    let events = producer.events(3).await;
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    dispatcher.says("the broker does not take this message").await;
+    dispatcher.says("cannot see the exchange").await;
+    dispatcher.ready().await;
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_something_long_is_told_in_short() {
+    let world = World::new("long-refusal").await;
+    let _dispatcher = world.dispatcher().await;
+    let producer = world.producer().await;
+    let name = "a".repeat(200_000);
+    producer.send(Request { no_reply: true, ..Request::template(&name, &json!({})) }).await;
+    let dead = eventually("the dead queue", async || world.broker.drain("jobquay.dead").into_iter().next()).await;
+    let reason = dead["properties"]["headers"]["jobquay-reason"].as_str().expect("a reason").to_owned();
+    assert!(reason.starts_with("there is no template `aaa") && reason.len() < 1100);
+}

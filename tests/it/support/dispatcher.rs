@@ -39,11 +39,12 @@ pub(crate) fn jobquay(world: &World) -> Command {
 }
 
 impl Dispatcher {
-    pub(super) fn start(world: &World, settings: &[&str]) -> Self {
+    pub(super) fn start(world: &World, environment: &[(&str, &str)], settings: &[&str]) -> Self {
         let log = STACK.dir.join("log").join(format!("{}-{}.log", world.name, uuid::Uuid::now_v7().simple()));
         let file = File::create(&log).expect("a log file");
         let port = free_port();
         let mut command = jobquay(world);
+        command.envs(environment.iter().copied());
         command.args([
             "serve",
             "--set",

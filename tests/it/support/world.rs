@@ -73,7 +73,12 @@ impl World {
 
     /// A dispatcher with these settings over the usual ones; returns when it is ready.
     pub(crate) async fn dispatcher_with(&self, settings: &[&str]) -> Dispatcher {
-        let dispatcher = Dispatcher::start(self, settings);
+        self.dispatcher_in(&[], settings).await
+    }
+
+    /// A dispatcher with another environment.
+    pub(crate) async fn dispatcher_in(&self, environment: &[(&str, &str)], settings: &[&str]) -> Dispatcher {
+        let dispatcher = Dispatcher::start(self, environment, settings);
         dispatcher.ready().await;
         dispatcher
     }

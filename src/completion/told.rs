@@ -1,0 +1,125 @@
+//! The outcome of a Job as everyone is told it: captured from its pod, kept in the cache, and the same
+//! for whoever asks, whenever.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+
+use super::{Completion, Error, Progress};
+use crate::cache::{Entry, Kept};
+use crate::cluster::Sighting;
+use crate::domain::event::JobInfo;
+use crate::domain::job::{self, Ending};
+use crate::domain::outcome::{Failure, FailureCode, Outcome};
+use crate::domain::waiter::Waiter;
+
+/// RabbitMQ 4 takes messages of up to 16 MiB, and base64 makes 4 bytes of 3.
+const MESSAGE_MAX: usize = 8 << 20;
+
+/// The outcome as everyone is told it.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub(super) outcome: Outcome,
+    /// The Job that made the result: this one, or the one whose value was there first.
+    pub(super) job: JobInfo,
+    pub(super) created_at: Timestamp,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) stored: bool,
+}
+
+impl Told {
+    fn of_entry(entry: Entry) -> Self {
+        Self {
+            outcome: Outcome::Succeeded(entry.payload),
+            job: entry.job,
+            created_at: entry.created_at,
+            expires_at: Some(entry.expires_at),
+            stored: true,
+        }
+    }
+}
+
+impl Completion {
+    /// The outcome, found once and then kept for everyone. `None`: somebody else has answered meanwhile,
+    /// which is why nothing could be read.
+    pub(super) async fn told(
+        &self,
+        job: &Job,
+        ending: &Ending,
+        waiters: &[Waiter],
+        progress: &mut Progress,
+    ) -> Result<Option<Told>, Error> {
+        if let Some(told) = &progress.outcome {
+            return Ok(Some(told.clone()));
+        }
+        let outcome = self.capture(job, ending, progress).await?;
+        if *ending == Ending::Succeeded && matches!(outcome, Outcome::Failed(_)) {
+            if let Some(told) = self.told_before(job).await {
+                return Ok(Some(progress.outcome.insert(told).clone()));
+            }
+            let name = job.metadata.name.clone().unwrap_or_default();
+            let uid = job.metadata.uid.clone().unwrap_or_default();
+            if self.owing(&Sighting { name, uid }).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(progress.outcome.insert(self.keep(job, outcome, waiters).await).clone()))
+    }
+
+    /// The result of this very Job, where a completion that did not come to its end has left it.
+    async fn told_before(&self, job: &Job) -> Option<Told> {
+        let entry = self.store.look_up_patiently(&job::key(job)?, None).await.entry?;
+        (Some(&entry.job.uid) == job.metadata.uid.as_ref()).then(|| Told::of_entry(entry))
+    }
+
+    async fn capture(&self, job: &Job, ending: &Ending, progress: &mut Progress) -> Result<Outcome, Error> {
+        if *ending != Ending::Succeeded {
+            return Ok(Outcome::Failed(Failure::of_job(ending, self.jobs.report(job).await)));
+        }
+        let unreadable = |why: String| Ok(Outcome::Failed(Failure::of_result(FailureCode::ResultUnreadable, why)));
+        let Some(plan) = job::result_plan(job) else {
+            return unreadable("the Job does not say where its result is, or a newer version wrote it".into());
+        };
+        match self.jobs.result(job, plan).await {
+            Ok(Ok(payload)) => Ok(Outcome::Succeeded(payload)),
+            Ok(Err(failure)) => Ok(Outcome::Failed(failure)),
+            Err(error) if error.is_about_the_object() => {
+                let since = *progress.unreadable_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > self.grace {
+                    return unreadable(format!("the result could not be read: {error}"));
+                }
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Offers a success to the cache. Where another value of the key was first, that is the outcome.
+    async fn keep(&self, job: &Job, outcome: Outcome, waiters: &[Waiter]) -> Told {
+        let info = self.jobs.info(job);
+        let now = Timestamp::now();
+        let told = Told { outcome, job: info, created_at: now, expires_at: None, stored: false };
+        let (Outcome::Succeeded(payload), Some(key)) = (&told.outcome, job::key(job)) else { return told };
+        let plan = job::cache_plan(job);
+        if plan.store {
+            let ttl = Duration::from_secs(plan.ttl_seconds);
+            let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
+            let entry = Entry { key, job: told.job.clone(), created_at: now, expires_at, payload: payload.clone() };
+            let replace = waiters.iter().any(|waiter| waiter.overwrites);
+            match self.store.keep(&entry, ttl, replace).await {
+                Kept::Stored => return Told { expires_at: Some(expires_at), stored: true, ..told },
+                Kept::First(first) => return Told::of_entry(*first),
+                Kept::Not => {}
+            }
+        }
+        if payload.bytes.len() > MESSAGE_MAX {
+            let why = format!(
+                "the result has {} bytes, more than a message holds, and no cache keeps it",
+                payload.bytes.len()
+            );
+            return Told { outcome: Outcome::Failed(Failure::of_result(FailureCode::ResultTooLarge, why)), ..told };
+        }
+        told
+    }
+}

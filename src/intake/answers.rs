@@ -1,0 +1,60 @@
+//! Answers that need no Job: hits, refusals, and requests that came too late.
+
+use jiff::Timestamp;
+
+use super::{Intake, Unsettled};
+use crate::cache::Entry;
+use crate::domain::event::{Event, ResultView, ServedBy, Timings, Verdict};
+use crate::domain::manifest::Plan;
+use crate::domain::rejection::Rejection;
+use crate::domain::request::Arrival;
+use crate::domain::waiter::Waiter;
+
+impl Intake {
+    pub(super) async fn answer_from_cache(&self, waiter: Waiter, plan: &Plan, entry: &Entry) -> Result<(), Unsettled> {
+        let reference = self.replies.reference(&plan.key, &entry.payload);
+        let view = ResultView {
+            payload: &entry.payload,
+            age_seconds: entry.age(Timestamp::now()).as_secs(),
+            expires_at: Some(entry.expires_at),
+            reference: reference.as_ref(),
+        };
+        let result = (!entry.payload.is_none()).then_some(view);
+        let event = Event {
+            waiter: &self.addressed(waiter),
+            verdict: Verdict::Succeeded { served_by: ServedBy::Cache, result },
+            key: Some(&plan.key),
+            template: Some(&plan.template),
+            job: Some(&entry.job),
+            timings: Timings::default(),
+        };
+        Ok(self.replies.send(&event).await?)
+    }
+
+    /// Tells the producer, or, where no address may be written to, the operator.
+    pub(super) async fn reject(
+        &self,
+        arrival: &Arrival,
+        waiter: Waiter,
+        rejection: &Rejection,
+    ) -> Result<(), Unsettled> {
+        let mut waiter = self.addressed(waiter);
+        let allowed = |queue: &String| self.policies.allow_reply(arrival.user_id.as_deref(), queue).is_ok();
+        let own_default = waiter.reply_to == self.default_reply;
+        waiter.reply_to = waiter.reply_to.filter(|queue| own_default || allowed(queue));
+        if waiter.reply_to.is_none() {
+            self.replies.bury_rejected(arrival, rejection).await?;
+        }
+        self.answer(waiter, Verdict::Rejected(rejection)).await
+    }
+
+    /// Sends a verdict that no Job stands behind, and remembers it: a redelivery after a lost
+    /// acknowledgement could come to another one.
+    pub(super) async fn answer(&self, waiter: Waiter, verdict: Verdict<'_>) -> Result<(), Unsettled> {
+        let event =
+            Event { waiter: &waiter, verdict, key: None, template: None, job: None, timings: Timings::default() };
+        self.replies.send(&event).await?;
+        self.store.record_answers(&[waiter.id()], event.state()).await;
+        Ok(())
+    }
+}
