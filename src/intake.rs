@@ -162,7 +162,13 @@ impl Intake {
                 let why = "no cached result, and `cache.mode` is `only`";
                 return Ok(Decision::Rejected(Rejection::new(Code::CacheMiss, why)));
             }
-            let claim = Claim { waiter: &waiter, may_stand, may_join: request.on_duplicate.may_join(), looked_up };
+            let claim = Claim {
+                waiter: &waiter,
+                may_stand,
+                may_join: request.on_duplicate.may_join(),
+                wants_new: request.cache.mode == CacheMode::Refresh,
+                looked_up,
+            };
             let deadline = request.deadline.filter(|deadline| *deadline < Timestamp::now());
             let tried = match (deadline, in_the_way.take()) {
                 // Nothing new is begun after the deadline, but what was begun before it counts.

@@ -72,6 +72,8 @@ pub struct Claim<'a> {
     /// call for it had no answer.
     pub may_stand: bool,
     pub may_join: bool,
+    /// Whether only a result will do that is made from now on (`refresh`).
+    pub wants_new: bool,
     /// When the cache said "miss".
     pub looked_up: Instant,
 }
@@ -137,6 +139,8 @@ impl Jobs {
             Standing::Ended { uid } => return Ok(Placement::Ended { uid }),
             Standing::Joinable { already_waiting: true, .. } => return Ok(Placement::Joined),
             Standing::Joinable { .. } if !claim.may_join => return Ok(Placement::Duplicate),
+            // Its result was there before this request, which wants a newer one.
+            Standing::Joinable { ended: true, .. } if claim.wants_new => return Ok(Placement::Moved),
             Standing::Joinable { uid, finalizer_index, load, .. } => {
                 (Target { name: plan.name(), uid, finalizer_index }, load)
             }

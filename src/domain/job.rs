@@ -93,7 +93,7 @@ pub enum Standing {
     /// (b) It is going away.
     Terminating,
     /// (c) It owes answers still, running or ended: one more can be added.
-    Joinable { uid: String, finalizer_index: usize, already_waiting: bool, load: Load },
+    Joinable { uid: String, finalizer_index: usize, already_waiting: bool, ended: bool, load: Load },
     /// (d) It has answered this very request; only the acknowledgement was lost.
     Answered,
     /// (e) It has answered everyone it owed, and not us.
@@ -112,7 +112,8 @@ pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, may_stand: bool) -
         return Standing::Terminating;
     }
     if let Some(finalizer_index) = finalizer_index(job) {
-        return Standing::Joinable { uid, finalizer_index, already_waiting, load: load(job) };
+        let ended = ending(job).is_some();
+        return Standing::Joinable { uid, finalizer_index, already_waiting, ended, load: load(job) };
     }
     if may_stand && already_waiting && annotation(job, manifest::OUTCOME).is_some() {
         return Standing::Answered;

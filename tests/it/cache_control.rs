@@ -72,6 +72,8 @@ async fn a_value_that_does_not_verify_is_a_miss_and_a_metric() {
     let dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
     let first = producer.ask(request(&json!({}))).await;
+    // Until it is let go its Job can be joined, which is no lookup.
+    world.settled().await;
     let key = RequestKey::from_hex(first.data()["key"].as_str().expect("a key")).expect("a key");
     let mut redis = redis().await;
     let () =

@@ -132,3 +132,24 @@ async fn redeliver(world: &World) {
     delivery.nack(BasicNackOptions { requeue: true, multiple: false }).await.expect("a nack");
     connection.close(200, "done".into()).await.expect("a goodbye");
 }
+
+/// A refresh wants a result that was not there before it: an ended Job is waited for and not joined.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_does_not_join_a_job_that_has_ended() {
+    let world = World::new("refresh-ended").await;
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let script = "sleep 1; cat /proc/sys/kernel/random/uuid";
+    producer.send(request("first", script)).await;
+    let name = world.the_job().await.metadata.name.unwrap_or_default();
+    dispatcher.kill();
+    let ended = async || jobquay::domain::job::ending(&world.jobs().get(&name).await.expect("the Job"));
+    eventually("the Job has ended", ended).await;
+    let refresh = json!({"template": "script", "params": {"script": script}, "cache": {"mode": "refresh"}});
+    producer.send(Request::json(&refresh).id("second")).await;
+    let _next = world.dispatcher().await;
+    let mut events = producer.events(2).await;
+    events.sort_by_key(|event| event.request_id().to_owned());
+    assert_eq!((events[0].served_by(), events[1].served_by()), ("executed", "executed"));
+    assert_ne!(events[0].result("text"), events[1].result("text"));
+}

@@ -60,7 +60,8 @@ fn waiter(id: &str) -> Waiter {
 
 async fn place(jobs: &Jobs, id: &str) -> Placement {
     let waiter = waiter(id);
-    let claim = Claim { waiter: &waiter, may_stand: false, may_join: true, looked_up: Instant::now() };
+    let claim =
+        Claim { waiter: &waiter, may_stand: false, may_join: true, wants_new: false, looked_up: Instant::now() };
     jobs.create_or_join(&plan(), &claim).await.expect("an answer")
 }
 
@@ -142,7 +143,7 @@ async fn a_handler_that_was_slow_since_its_lookup_does_not_create() {
     let jobs = jobs(&world);
     let waiter = waiter("one");
     let looked_up = Instant::now().checked_sub(Duration::from_secs(6)).expect("the machine has been up for that long");
-    let claim = Claim { waiter: &waiter, may_stand: false, may_join: true, looked_up };
+    let claim = Claim { waiter: &waiter, may_stand: false, may_join: true, wants_new: false, looked_up };
     assert_eq!(jobs.create_or_join(&plan(), &claim).await.expect("an answer"), Placement::TooSlow);
     assert!(world.all_jobs().await.is_empty());
 }

@@ -55,14 +55,16 @@ async fn a_large_result_is_a_reference_that_can_be_followed() {
     let dispatcher =
         world.dispatcher_with(&["http.public_url=http://jobquay.example", "results.inline_max=1KiB"]).await;
     let mut producer = world.producer().await;
+    // Long lines: a container runtime that writes its log line by line may lose the end of a burst of short ones.
+    let lines = "for i in $(seq 300); do printf '%02000d\n' $i; done";
     for served_by in ["executed", "cache"] {
-        let event = producer.ask(request("large", "seq 100000")).await;
+        let event = producer.ask(request("large", lines)).await;
         assert_eq!((event.state(), event.served_by()), ("succeeded", served_by));
         assert!(event.data()["result"].get("text").is_none());
         let url = event.result("ref")["url"].as_str().expect("a URL").to_owned();
         let path = url.strip_prefix("http://jobquay.example").expect("under the public URL");
         let (status, body) = dispatcher.get(path).expect("an answer");
-        assert_eq!((status, body.lines().count(), body.lines().last()), (200, 100_000, Some("100000")));
+        assert_eq!((status, body.lines().count(), body.len()), (200, 300, 300 * 2001));
         assert_eq!(event.result("bytes"), &json!(body.len()));
     }
     assert_eq!(dispatcher.get(&format!("/api/v1/results/{}", "0".repeat(64))).expect("an answer").0, 404);

@@ -87,10 +87,10 @@ fn a_squatted_name_is_foreign() {
 
 #[test]
 fn a_job_that_owes_answers_can_be_joined_until_it_goes_away() {
-    let Standing::Joinable { uid, finalizer_index, already_waiting, load } = stands(ours(), "r-2", false) else {
+    let Standing::Joinable { uid, finalizer_index, already_waiting, ended, load } = stands(ours(), "r-2", false) else {
         panic!()
     };
-    assert_eq!((uid.as_str(), finalizer_index, already_waiting, load.waiters), ("u-1", 1, false, 1));
+    assert_eq!((uid.as_str(), finalizer_index, already_waiting, ended, load.waiters), ("u-1", 1, false, false, 1));
     assert_eq!(load.room(), MAX_WAITERS - 1);
     assert!(matches!(stands(ours(), "r-1", true), Standing::Joinable { already_waiting: true, .. }));
     let mut going = ours();
