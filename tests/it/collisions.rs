@@ -101,6 +101,9 @@ async fn a_redelivered_request_that_was_answered_is_not_answered_again() {
             keys.retain(|key| waiter.contains_key(&key.replace("jobquay:answered:", "jobquay.dev/w.")));
             assert_eq!(keys.len(), 1);
             let () = redis::cmd("DEL").arg(&keys).query_async(&mut redis).await.expect("DEL");
+        } else {
+            let name = world.the_job().await.metadata.name.unwrap_or_default();
+            world.jobs().delete(&name, &kube::api::DeleteParams::background()).await.expect("a delete");
         }
         producer.send(request("once", "exit 4")).await;
         redeliver(&world).await;

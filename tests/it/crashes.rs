@@ -107,7 +107,8 @@ async fn an_answer_that_was_not_confirmed_before_the_kill_is_given_by_the_next()
     let world = World::alone("unconfirmed").await;
     let mut dispatcher = world.dispatcher().await;
     let producer = world.producer().await;
-    let id = producer.send(Request::template("script", &json!({"script": "sleep 2; echo owed"}))).await;
+    // Longer than the broker takes to stop, which answers to the last.
+    let id = producer.send(Request::template("script", &json!({"script": "sleep 15; echo owed"}))).await;
     let name = world.the_job().await.metadata.name.unwrap_or_default();
     STACK.part("stop", "rabbitmq");
     eventually("the Job has ended", async || {
