@@ -6,7 +6,7 @@
 //! ```
 //!
 //! This order and no other: a crash between any two steps leaves the Job's finalizer, and whoever
-//! sees it next starts over and tells everyone the same. [`worklist`] says which Jobs, and when.
+//! sees it next starts over and tells everyone the same. `worklist` says which Jobs, and when.
 
 mod told;
 mod worklist;
