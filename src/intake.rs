@@ -9,6 +9,7 @@
 //! request's waiter stands on. Before that, nothing is lost by a crash; after it, nothing is owed here.
 
 mod answers;
+mod patience;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::backoff::Backoff;
 use crate::cache::{Entry, Lookup, Store};
 use crate::cluster::{self, Claim, Jobs, Placement, Target};
 use crate::domain::catalog::Catalog;
@@ -33,9 +33,7 @@ use crate::queue::{self, Delivery, Overflow};
 use crate::reply::Replies;
 use crate::telemetry::chain;
 use crate::telemetry::metrics::Metrics;
-
-/// A request that found no place for so long is handed back; the broker takes a delivery away after 30 minutes.
-const HOLD: Duration = Duration::from_secs(900);
+use patience::Patience;
 
 /// Everything that a request meets on its way.
 pub struct Intake {
@@ -183,10 +181,10 @@ impl Intake {
             match tried {
                 Ok(Placement::Ended { uid }) => in_the_way = Some(uid),
                 Ok(Placement::TooSlow) => {}
-                Ok(Placement::Terminating | Placement::Moved) => self.wait(&mut patience).await?,
+                Ok(Placement::Terminating | Placement::Moved) => patience.wait(&self.stop).await?,
                 Ok(Placement::Full(target)) => match self.overflow(&waiter, target).await {
                     Ok(true) => return Ok(Decision::Placed),
-                    Ok(false) => self.wait(&mut patience).await?,
+                    Ok(false) => patience.wait(&self.stop).await?,
                     Err(error) => self.pause(&mut patience, error).await?,
                 },
                 Ok(placement) => return Ok(decision(placement, &plan, &waiter)),
@@ -249,30 +247,7 @@ impl Intake {
     /// Waits after a failed call.
     async fn pause(&self, patience: &mut Patience, error: Unplaced) -> Result<(), Unsettled> {
         warn!(error = chain(&error), "no place for a request yet; trying again");
-        self.wait(patience).await
-    }
-
-    /// Waits a little, and gives up where the delivery was held too long.
-    async fn wait(&self, patience: &mut Patience) -> Result<(), Unsettled> {
-        if patience.begun.elapsed() > HOLD {
-            return Err(Unsettled::Held(HOLD));
-        }
-        tokio::select! {
-            () = patience.backoff.wait() => Ok(()),
-            () = self.stop.cancelled() => Err(Unsettled::Stopping),
-        }
-    }
-}
-
-/// How long one request has been held, and how often it was tried.
-struct Patience {
-    begun: Instant,
-    backoff: Backoff,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Self { begun: Instant::now(), backoff: Backoff::for_calls() }
+        patience.wait(&self.stop).await
     }
 }
 
