@@ -137,3 +137,28 @@ async fn a_queue_deleted_under_the_consumer_is_declared_and_consumed_anew() {
     dispatcher.ready().await;
     assert_eq!(producer.ask(Request::template("script", &json!({"script": "echo back"}))).await.state(), "succeeded");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_away_at_once_for_more_than_a_minute_loses_nothing() {
+    let world = World::alone("nothing-left").await;
+    let mut dispatcher = world.dispatcher().await;
+    let producer = world.producer().await;
+    let owed = send(&producer, "before", 20).await;
+    for part in ["redis", "apiserver"] {
+        STACK.part("kill", part);
+    }
+    // Not killed: the broker may forget a reply queue that was declared a second before.
+    STACK.part("stop", "rabbitmq");
+    dispatcher.unready().await;
+    tokio::time::sleep(Duration::from_secs(75)).await;
+    for part in ["rabbitmq", "redis", "apiserver"] {
+        STACK.part("start", part);
+    }
+    let mut producer = producer.reconnect(&world.broker.url()).await;
+    let events = all_answers(&mut producer, &owed).await;
+    assert_agreement(&events);
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    assert!(!dispatcher.has_ended());
+    dispatcher.ready().await;
+    world.settled().await;
+}
