@@ -148,6 +148,10 @@ impl Intake {
         let mut may_stand = request.redelivered;
         let mut patience = Patience::new();
         loop {
+            let late = request.deadline.filter(|deadline| *deadline < Timestamp::now());
+            if let Some(deadline) = late.filter(|_| !may_stand) {
+                return Ok(Decision::Expired(deadline));
+            }
             let looked_up = Instant::now();
             let lookup = self.look_up(request, &plan, &waiter, may_stand).await;
             if lookup.answered {
@@ -167,9 +171,8 @@ impl Intake {
                 wants_new: request.cache.mode == CacheMode::Refresh,
                 looked_up,
             };
-            let deadline = request.deadline.filter(|deadline| *deadline < Timestamp::now());
-            let tried = match (deadline, in_the_way.take()) {
-                // Nothing new is begun after the deadline, but what was begun before it counts.
+            let tried = match (late, in_the_way.take()) {
+                // Nothing is begun after the deadline, but what an earlier try has begun counts.
                 (Some(deadline), _) => match self.jobs.stands(&plan, &claim).await {
                     Ok(true) => return Ok(Decision::Placed),
                     Ok(false) => return Ok(Decision::Expired(deadline)),

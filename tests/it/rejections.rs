@@ -73,10 +73,17 @@ async fn a_deadline_that_passed_in_the_queue_ends_the_request_without_a_job() {
     let world = World::new("expired").await;
     let _dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
-    let body = json!({"template": "script", "params": {"script": "echo late"}, "deadline": "2020-01-01T00:00:00Z"});
-    let event = producer.ask(Request::json(&body)).await;
+    let late = |script: &str| {
+        let body = json!({"template": "script", "params": {"script": script}, "deadline": "2020-01-01T00:00:00Z"});
+        Request::json(&body)
+    };
+    let event = producer.ask(late("echo late")).await;
     assert_eq!((event.state(), event.body["type"].as_str()), ("expired", Some("dev.jobquay.job.expired.v1")));
     assert_eq!(world.all_jobs().await.len(), 0);
+    producer.ask(Request::template("script", &json!({"script": "echo known"}))).await;
+    assert_eq!(producer.ask(late("echo known")).await.state(), "expired", "also where the cache knows the result");
+    let early = json!({"template": "script", "params": {"script": "echo known"}, "deadline": "2999-01-01T00:00:00Z"});
+    assert_eq!(producer.ask(Request::json(&early)).await.served_by(), "cache");
 }
 
 #[tokio::test(flavor = "multi_thread")]
