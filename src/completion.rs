@@ -19,7 +19,7 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::Semaphore;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::cache::Store;
 use crate::cluster::{self, Jobs, Released, Sighting};
@@ -70,7 +70,7 @@ enum Error {
 /// What one completion has done so far; kept over its tries.
 #[derive(Default)]
 struct Progress {
-    outcome: Option<Told>,
+    outcome: Option<Arc<Told>>,
     answered: HashSet<String>,
     overflow: Option<Reader>,
     /// Since when the result could not be read although the API server answered.
@@ -103,7 +103,7 @@ impl Completion {
             }
             let (waiters, unreadable) = job::waiters(&job);
             self.count_unreadable(&job, unreadable);
-            let Some(told) = self.told(&job, &ending, &waiters, progress).await? else { continue };
+            let Some(told) = self.told(sighting, &job, &ending, &waiters, progress).await? else { continue };
             self.answer(&job, &told, waiters, &mut progress.answered).await?;
             self.answer_overflow(&job, &told, sighting, &mut progress.overflow).await?;
             match self.jobs.release(&job, &told.outcome.record()).await? {
@@ -157,9 +157,8 @@ impl Completion {
         Ok(())
     }
 
-    /// Tells those in the Job's overflow queue. Nothing is taken off it before the Job is released, and the
-    /// Job is not released before as many were told as it says there are: another completion may hold
-    /// some of them, and die.
+    /// Tells those in the Job's overflow queue, once as many can be read as the Job says there are: another
+    /// completion may hold some of them, and die. Nothing is taken off the queue before the Job is released.
     async fn answer_overflow(
         &self,
         job: &Job,
@@ -175,13 +174,22 @@ impl Completion {
             Some(open) => open,
             None => self.overflow.read(&sighting.name, &sighting.uid).await?,
         };
-        while let Some(waiters) = open.next().await? {
-            self.answer(job, told, waiters, &mut HashSet::new()).await?;
-        }
+        let waiters = match open.rest().await {
+            Ok(waiters) => waiters,
+            Err(error) if error.is_missing_queue() => {
+                error!(
+                    job.name = sighting.name,
+                    owed, "the overflow queue was removed, and with it the addresses of those in it"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
         let read = open.count();
         if read < owed {
             return Err(Error::Held { read, owed });
         }
+        self.answer(job, told, waiters, &mut HashSet::new()).await?;
         *reader = Some(open);
         Ok(())
     }

@@ -14,6 +14,8 @@ pub mod topology;
 
 use std::time::Duration;
 
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+
 pub use consumer::Consumer;
 pub use delivery::Delivery;
 pub use message::Message;
@@ -50,6 +52,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the queue that was asked for is not there.
+    pub fn is_missing_queue(&self) -> bool {
+        self.is_soft(AMQPSoftError::NOTFOUND)
+    }
+
+    fn is_soft(&self, expected: AMQPSoftError) -> bool {
+        let expected = AMQPErrorKind::Soft(expected);
+        matches!(self, Self::Amqp { source, .. }
+            if matches!(source.kind(), lapin::ErrorKind::ProtocolError(error) if *error.kind() == expected))
+    }
+
     /// Whether the client could not read what the broker sent, which the next try would meet again.
     fn is_unparseable(&self) -> bool {
         matches!(self, Self::Amqp { source, .. } if matches!(source.kind(), lapin::ErrorKind::ParsingError(_)))

@@ -67,15 +67,7 @@ impl Store {
     /// Whether it answers; also what tells the probes so.
     pub async fn ping(&self) -> Result<(), String> {
         let mut connection = self.connection.clone();
-        let pong =
-            tokio::time::timeout(self.write_timeout, redis::cmd("PING").query_async::<String>(&mut connection)).await;
-        let verdict = match pong {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {:?}", self.write_timeout)),
-        };
-        self.note(verdict.as_ref().err());
-        verdict
+        self.bounded(self.write_timeout, redis::cmd("PING").query_async::<()>(&mut connection)).await
     }
 
     /// Looks for the result of `key`, within the budget that a lookup is worth.
@@ -155,12 +147,8 @@ impl Store {
             return;
         }
         let mut connection = self.connection.clone();
-        let recorded = tokio::time::timeout(self.write_timeout, pipeline.query_async::<()>(&mut connection)).await;
-        match recorded {
-            Ok(Ok(())) => self.note(None),
-            Ok(Err(error)) => self.note(Some(&error.to_string())),
-            Err(_) => self.note(Some(&format!("no answer within {:?}", self.write_timeout))),
-        }
+        // What went wrong is in the log and in the health of the cache.
+        let _ = self.bounded(self.write_timeout, pipeline.query_async::<()>(&mut connection)).await;
     }
 
     /// One command; `None` when the cache is away, which is counted in `family`.
@@ -175,21 +163,25 @@ impl Store {
             return None;
         }
         let mut connection = self.connection.clone();
-        match tokio::time::timeout(limit, command.query_async::<T>(&mut connection)).await {
-            Ok(Ok(value)) => {
-                self.note(None);
-                Some(value)
-            }
-            failed => {
-                let why = failed.map_or_else(
-                    |_| format!("no answer within {limit:?}"),
-                    |error| error.err().map_or_else(String::new, |error| error.to_string()),
-                );
-                self.note(Some(&why));
-                Metrics::count(family, "result", "error");
-                None
-            }
+        let answer = self.bounded(limit, command.query_async::<T>(&mut connection)).await;
+        if answer.is_err() {
+            Metrics::count(family, "result", "error");
         }
+        answer.ok()
+    }
+
+    /// One call within its budget; its outcome is noted.
+    async fn bounded<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = redis::RedisResult<T>>,
+    ) -> Result<T, String> {
+        let answer = match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {limit:?}")),
+        };
+        self.note(answer.as_ref().err());
+        answer
     }
 
     /// Follows the state of the cache, and says so once when it changes.

@@ -1,6 +1,7 @@
 //! The outcome of a Job as everyone is told it: captured from its pod, kept in the cache, and the same
 //! for whoever asks, whenever.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -18,7 +19,6 @@ use crate::domain::waiter::Waiter;
 const MESSAGE_MAX: usize = 8 << 20;
 
 /// The outcome as everyone is told it.
-#[derive(Clone)]
 pub(super) struct Told {
     pub(super) outcome: Outcome,
     /// The Job that made the result: this one, or the one whose value was there first.
@@ -45,26 +45,24 @@ impl Completion {
     /// which is why nothing could be read.
     pub(super) async fn told(
         &self,
+        sighting: &Sighting,
         job: &Job,
         ending: &Ending,
         waiters: &[Waiter],
         progress: &mut Progress,
-    ) -> Result<Option<Told>, Error> {
+    ) -> Result<Option<Arc<Told>>, Error> {
         if let Some(told) = &progress.outcome {
-            return Ok(Some(told.clone()));
+            return Ok(Some(Arc::clone(told)));
         }
         let outcome = self.capture(job, ending, progress).await?;
-        if *ending == Ending::Succeeded && matches!(outcome, Outcome::Failed(_)) {
-            if let Some(told) = self.told_before(job).await {
-                return Ok(Some(progress.outcome.insert(told).clone()));
-            }
-            let name = job.metadata.name.clone().unwrap_or_default();
-            let uid = job.metadata.uid.clone().unwrap_or_default();
-            if self.owing(&Sighting { name, uid }).await?.is_none() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(progress.outcome.insert(self.keep(job, outcome, waiters).await).clone()))
+        let lost = *ending == Ending::Succeeded && matches!(outcome, Outcome::Failed(_));
+        let before = if lost { self.told_before(job).await } else { None };
+        let told = match before {
+            Some(told) => told,
+            None if lost && self.owing(sighting).await?.is_none() => return Ok(None),
+            None => self.keep(job, outcome, waiters).await,
+        };
+        Ok(Some(Arc::clone(progress.outcome.insert(Arc::new(told)))))
     }
 
     /// The result of this very Job, where a completion that did not come to its end has left it.

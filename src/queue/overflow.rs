@@ -17,11 +17,12 @@ use crate::config::Amqp;
 use crate::domain::waiter::Waiter;
 use crate::telemetry::chain;
 
-/// Read in one go and answered together.
-const BATCH: usize = 256;
 /// A completion removes its queue. One that is never completed, or was left by a request whose Job had
 /// just ended, goes after 30 days.
 const EXPIRES_MILLISECONDS: i64 = 30 * 24 * 3600 * 1000;
+/// A reader that gives back what it read counts as a failed delivery of each; RabbitMQ 4 drops a message
+/// after 20 of these unless told otherwise. (-1 for "never" would mean "at once" to 3.10.)
+const DELIVERY_LIMIT: i64 = 1_000_000;
 /// How many queues are remembered as declared.
 const REMEMBERED: usize = 1024;
 
@@ -94,6 +95,7 @@ impl Overflow {
         let mut arguments = FieldTable::default();
         arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
         arguments.insert(short("x-expires")?, AMQPValue::LongLongInt(EXPIRES_MILLISECONDS));
+        arguments.insert(short("x-delivery-limit")?, AMQPValue::LongLongInt(DELIVERY_LIMIT));
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
         call("declare a queue", CALL_TIMEOUT, channel.queue_declare(short(queue)?, durable, arguments)).await?;
@@ -107,24 +109,27 @@ impl Overflow {
 }
 
 impl Reader {
-    /// The next waiters; `None` when no more can be read.
-    pub async fn next(&mut self) -> Result<Option<Vec<Waiter>>, Error> {
+    /// Everyone who can be read now. Who cannot be understood is counted and left out.
+    pub async fn rest(&mut self) -> Result<Vec<Waiter>, Error> {
         let mut waiters = Vec::new();
-        for _ in 0..BATCH {
+        loop {
             let get = self.channel.basic_get(short(&self.queue)?, BasicGetOptions::default());
-            let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { break };
+            let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { return Ok(waiters) };
             self.count += 1;
             match serde_json::from_slice(&message.delivery.data) {
                 Ok(waiter) => waiters.push(waiter),
                 Err(error) => {
-                    warn!(queue = self.queue, error = chain(&error), "a waiter cannot be read; the others are answered")
+                    warn!(
+                        queue = self.queue,
+                        error = chain(&error),
+                        "a waiter cannot be read; the others are answered"
+                    );
                 }
             }
         }
-        Ok((!waiters.is_empty()).then_some(waiters))
     }
 
-    /// How many were read.
+    /// How many were read so far.
     pub fn count(&self) -> u64 {
         self.count
     }

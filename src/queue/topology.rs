@@ -3,7 +3,7 @@
 //! Each look has a channel of its own: a missing queue or a refused right closes the channel.
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::protocol::AMQPSoftError;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ExchangeKind};
 use tracing::warn;
@@ -90,14 +90,9 @@ async fn declare_exchange(connection: &Connection, exchange: &str) -> Result<(),
 pub async fn is_quorum(connection: &Connection, queue: &str) -> Result<bool, Error> {
     match declare(connection, queue).await {
         Ok(()) => Ok(true),
-        Err(Error::Amqp { source, .. }) if is_precondition_failed(&source) => Ok(false),
+        Err(error) if error.is_soft(AMQPSoftError::PRECONDITIONFAILED) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-fn is_precondition_failed(error: &lapin::Error) -> bool {
-    let precondition_failed = AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED);
-    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if *error.kind() == precondition_failed)
 }
 
 /// Whether this user may publish through the default exchange, found out with a message that no

@@ -24,7 +24,7 @@ pub struct Metrics {
     pub redelivered: Counter,
     /// By `outcome` and `served_by`.
     pub finished: ByTwo,
-    /// By `result`: hit, miss, stale, invalid, error, skipped.
+    /// By `result`: hit, miss, stale; and why a miss was one without a look at a value: invalid, error, skipped.
     pub cache_lookups: ByOne,
     /// By `result`: stored, kept (another value was first), error, skipped.
     pub cache_stores: ByOne,

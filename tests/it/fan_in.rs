@@ -108,3 +108,22 @@ async fn a_job_is_not_let_go_while_somebody_else_holds_its_overflowed_waiters() 
     assert!(events.iter().any(|event| json!(event.request_id()) == held["r"]));
     world.settled().await;
 }
+
+/// Its addresses are lost then, and no reason to hold up the Job, its other waiters and its pods for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_overflow_queue_was_removed_is_still_let_go() {
+    let world = World::new("fan-in-removed").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    for _ in 0..300 {
+        producer.send(popular()).await;
+    }
+    let all_placed = async || (dispatcher.metric("jobquay_jobs_joined_total", "") >= 299.0).then_some(());
+    eventually("every request has its place", all_placed).await;
+    let metadata = world.the_job().await.metadata;
+    let (name, uid) = (metadata.name.unwrap_or_default(), metadata.uid.unwrap_or_default());
+    world.broker.delete_queue(&format!("jobquay.waiters.{name}.{uid}"));
+    producer.events(256).await;
+    dispatcher.says("the overflow queue was removed").await;
+    world.settled().await;
+}
