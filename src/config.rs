@@ -8,6 +8,7 @@ mod secret;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub struct Config {
     pub templates: Templates,
     pub policy: PolicyFile,
     pub limits: JobLimits,
+    pub lanes: BTreeMap<String, NonZeroU32>,
     pub inline: Inline,
     pub log: Log,
     pub shutdown: Shutdown,
@@ -152,8 +154,12 @@ pub struct PolicyFile {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct JobLimits {
+    #[serde(deserialize_with = "unless_zero")]
+    pub in_flight: Option<NonZeroU32>,
     #[serde(deserialize_with = "duration")]
     pub start: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub image_pull: Duration,
     #[serde(deserialize_with = "duration")]
     pub run: Duration,
 }
@@ -197,7 +203,7 @@ impl Config {
     }
 
     pub fn default_limits(&self) -> Limits {
-        Limits { start: self.limits.start, run: self.limits.run }
+        Limits { start: self.limits.start, image_pull: self.limits.image_pull, run: self.limits.run }
     }
 
     pub fn inline_defaults(&self) -> InlineDefaults {
@@ -259,6 +265,10 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     parse_bytes(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn unless_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error> {
+    u32::deserialize(deserializer).map(NonZeroU32::new)
 }
 
 fn unless_empty<'de, D: Deserializer<'de>, T: std::str::FromStr>(deserializer: D) -> Result<Option<T>, D::Error>

@@ -27,7 +27,7 @@ use crate::domain::event::Verdict;
 use crate::domain::manifest::Plan;
 use crate::domain::policy::Policies;
 use crate::domain::rejection::{Code, Rejection};
-use crate::domain::request::{Arrival, CacheMode, Request};
+use crate::domain::request::{self, Arrival, Asked, CacheMode, Request};
 use crate::domain::waiter::Waiter;
 use crate::queue::{self, Delivery, Overflow};
 use crate::reply::Replies;
@@ -108,8 +108,9 @@ impl Intake {
     }
 
     async fn settle(&self, arrival: &Arrival) -> Result<(), Unsettled> {
-        let request = match Request::parse(arrival, self.max_body) {
-            Ok(request) => request,
+        let request = match request::parse(arrival, self.max_body) {
+            Ok(Asked::Run(request)) => *request,
+            Ok(Asked::Cancel(_)) => todo!(),
             Err(unparsed) => return self.reject(arrival, unparsed.waiter, &unparsed.rejection).await,
         };
         debug!(request.id = request.waiter.request_id, delivery.redelivered = request.redelivered, "received");

@@ -209,6 +209,9 @@ async fn try_templates(config: &Config, clients: &Clients, catalog: &Catalog, re
             tracestate: None,
             created_job: true,
             overwrites: false,
+            producer: None,
+            wants_progress: false,
+            cancelled: None,
         };
         let request = Request {
             waiter: waiter.clone(),

@@ -11,8 +11,8 @@ use crate::domain::fields::nearest;
 
 const DEFAULTS: &str = include_str!("default.toml");
 const PREFIX: &str = "JOBQUAY__";
-/// The table whose keys are the operator's own.
-const FREE: &str = "inline.labels";
+/// The tables whose keys are the operator's own, each with the type of its values in the defaults.
+const FREE: [&str; 2] = ["inline.labels", "lanes"];
 
 /// Who set a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Layered {
         for (key, value) in flatten(table) {
             let source = Source::File(path.to_owned());
             self.check_known(&key, &source)?;
-            if let Some(known) = self.known.get(&key).filter(|known| !known.same_type(&value)) {
+            if let Some(known) = self.known_value(&key).filter(|known| !known.same_type(&value)) {
                 let found = value.to_string();
                 return Err(Error::Type { origin: source.to_string(), key, expected: type_name(known), found });
             }
@@ -115,7 +115,7 @@ impl Layered {
     /// A value that came as text gets the type of its default.
     fn add_text(&mut self, key: &str, text: String, source: Source) -> Result<(), Error> {
         self.check_known(key, &source)?;
-        let value = match self.known.get(key) {
+        let value = match self.known_value(key) {
             Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
             Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
             _ => Some(Value::String(text.clone())),
@@ -123,15 +123,24 @@ impl Layered {
         let value = value.ok_or_else(|| Error::Type {
             origin: source.to_string(),
             key: key.to_owned(),
-            expected: self.known.get(key).map_or("a string", type_name),
+            expected: self.known_value(key).map_or("a string", type_name),
             found: text,
         })?;
         self.values.insert(key.to_owned(), (value, source));
         Ok(())
     }
 
+    /// The default of a setting; in a free table that of any of its keys, whose type is the same.
+    fn known_value(&self, key: &str) -> Option<&Value> {
+        let in_its_table = || {
+            let (table, _) = split_free(key)?;
+            self.known.iter().find(|(known, _)| split_free(known).is_some_and(|(other, _)| other == table))
+        };
+        self.known.get(key).or_else(|| in_its_table().map(|(_, value)| value))
+    }
+
     fn check_known(&self, key: &str, source: &Source) -> Result<(), Error> {
-        if self.known.contains_key(key) || key.strip_prefix(FREE).is_some_and(|rest| rest.starts_with('.')) {
+        if self.known_value(key).is_some() {
             return Ok(());
         }
         let hint = nearest(key, self.known.keys().map(String::as_str)).map_or_else(
@@ -170,8 +179,8 @@ fn flatten(table: Table) -> BTreeMap<String, Value> {
 
 /// A label's name may hold dots, so only the free table's prefix is split from its key.
 fn insert(root: &mut Table, key: &str, value: Value) {
-    let path: Vec<&str> = match key.strip_prefix(FREE).and_then(|rest| rest.strip_prefix('.')) {
-        Some(label) => FREE.split('.').chain([label]).collect(),
+    let path: Vec<&str> = match split_free(key) {
+        Some((table, own)) => table.split('.').chain([own]).collect(),
         None => key.split('.').collect(),
     };
     let (last, parents) = path.split_last().expect("splitting gives at least one part");
@@ -181,6 +190,11 @@ fn insert(root: &mut Table, key: &str, value: Value) {
         table = entry.as_table_mut().expect("known keys never are a prefix of one another");
     }
     table.insert((*last).to_owned(), value);
+}
+
+/// A key of a free table as the table and the operator's own key.
+fn split_free(key: &str) -> Option<(&'static str, &str)> {
+    FREE.iter().find_map(|table| Some((*table, key.strip_prefix(table)?.strip_prefix('.')?)))
 }
 
 fn type_name(value: &Value) -> &'static str {

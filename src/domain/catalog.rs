@@ -10,7 +10,7 @@ use super::key::{KeyParts, RequestKey};
 use super::manifest::{self, CachePlan, InlineDefaults, Plan};
 use super::rejection::{Code, Rejection};
 use super::request::{CacheMode, InlineJob, Request, Work};
-use super::template::{Limits, ResultPlan, ResultSource, Scope, Template};
+use super::template::{DEFAULT_LANE, Limits, ResultPlan, ResultSource, Scope, Template};
 
 /// The name under which inline Jobs appear where a template's would.
 const INLINE: &str = "inline";
@@ -70,6 +70,8 @@ impl Catalog {
             result: template.result,
             cache,
             limits: template.limits,
+            lane: template.lane.clone(),
+            in_flight: template.in_flight,
             labels: Vec::new(),
         })
     }
@@ -92,6 +94,8 @@ impl Catalog {
             result: ResultPlan { source: ResultSource::Auto, max: self.result_max },
             cache: self.cache_plan(request, None),
             limits: self.limits,
+            lane: DEFAULT_LANE.to_owned(),
+            in_flight: None,
             labels: Vec::new(),
         }
     }
@@ -115,11 +119,12 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::request::Arrival;
+    use crate::domain::request::{Arrival, Asked, parse};
     use crate::domain::template::TemplateDefaults;
 
     fn catalog() -> Catalog {
-        let limits = Limits { start: Duration::from_secs(1), run: Duration::from_secs(1) };
+        let second = Duration::from_secs(1);
+        let limits = Limits { start: second, image_pull: second, run: second };
         let job = r#"job: {apiVersion: batch/v1, kind: Job, spec: {template: {spec: {containers: [{name: w, image: i, args: ["{{ params.a }}"]}]}}}}"#;
         let parameters =
             "parameters: {type: object, properties: {a: {type: integer, default: 1}, trace: {type: string}}}";
@@ -162,7 +167,8 @@ mod tests {
             received_at: jiff::Timestamp::UNIX_EPOCH,
             minted_id: "m".into(),
         };
-        catalog().plan(&Request::parse(&arrival, 4096).unwrap())
+        let Ok(Asked::Run(request)) = parse(&arrival, 4096) else { panic!("runs nothing") };
+        catalog().plan(&request)
     }
 
     fn key(id: &str, body: &str) -> String {

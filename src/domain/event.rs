@@ -11,11 +11,16 @@ use super::outcome::{Failure, Payload};
 use super::rejection::Rejection;
 use super::waiter::Waiter;
 
-/// The states that end a request; each request gets one.
+/// What a request has come to. All but the first two end it, and each request gets one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
+    /// It has its place: on a Job, or in a lane.
+    Accepted,
+    /// A pod of its Job runs.
+    Started,
     Succeeded,
     Failed,
+    Cancelled,
     Expired,
     Rejected,
 }
@@ -44,10 +49,13 @@ pub struct Event<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub enum Verdict<'a> {
+    Accepted,
+    Started,
     Succeeded { served_by: ServedBy, result: Option<ResultView<'a>> },
     Failed { served_by: ServedBy, failure: &'a Failure },
     Rejected(&'a Rejection),
     Expired { deadline: Timestamp },
+    Cancelled { reason: &'a str },
 }
 
 /// A result as one event shows it.
@@ -92,11 +100,19 @@ pub struct Timings {
 impl State {
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Accepted => "accepted",
+            Self::Started => "started",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
             Self::Expired => "expired",
             Self::Rejected => "rejected",
         }
+    }
+
+    /// Whether it ends the request.
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, Self::Accepted | Self::Started)
     }
 }
 
@@ -113,17 +129,20 @@ impl ServedBy {
 impl Event<'_> {
     pub fn state(&self) -> State {
         match self.verdict {
+            Verdict::Accepted => State::Accepted,
+            Verdict::Started => State::Started,
             Verdict::Succeeded { .. } => State::Succeeded,
             Verdict::Failed { .. } => State::Failed,
             Verdict::Rejected(_) => State::Rejected,
             Verdict::Expired { .. } => State::Expired,
+            Verdict::Cancelled { .. } => State::Cancelled,
         }
     }
 
     pub fn served_by(&self) -> Option<ServedBy> {
         match self.verdict {
             Verdict::Succeeded { served_by, .. } | Verdict::Failed { served_by, .. } => Some(served_by),
-            Verdict::Rejected(_) | Verdict::Expired { .. } => None,
+            _ => None,
         }
     }
 
@@ -159,7 +178,7 @@ impl Event<'_> {
             data: wire::Data {
                 request_id: &self.waiter.request_id,
                 state: state.as_str(),
-                terminal: true,
+                terminal: state.is_terminal(),
                 served_by: self.served_by().map(ServedBy::as_str),
                 key: self.key.map(ToString::to_string),
                 template: self.template,
@@ -213,7 +232,7 @@ impl Event<'_> {
             pointer: None,
         };
         match &self.verdict {
-            Verdict::Succeeded { .. } => None,
+            Verdict::Accepted | Verdict::Started | Verdict::Succeeded { .. } => None,
             Verdict::Failed { failure, .. } => Some(wire::Error {
                 exit_code: failure.exit_code,
                 reason: failure.reason.as_deref(),
@@ -227,6 +246,7 @@ impl Event<'_> {
             Verdict::Expired { deadline } => {
                 Some(plain("expired", format!("the deadline {deadline} passed while the request was queued"), false))
             }
+            Verdict::Cancelled { reason } => Some(plain("cancelled", (*reason).to_owned(), false)),
         }
     }
 }

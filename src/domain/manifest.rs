@@ -61,6 +61,10 @@ pub struct Plan {
     pub result: ResultPlan,
     pub cache: CachePlan,
     pub limits: Limits,
+    /// The lane in which the request waits for a slot.
+    pub lane: String,
+    /// How many Jobs of the template may live at once.
+    pub in_flight: Option<u32>,
     pub labels: Vec<(String, String)>,
 }
 

@@ -1,6 +1,6 @@
 //! What came of a Job: the payload of a success, or why it failed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::job::Ending;
@@ -25,11 +25,16 @@ pub struct Payload {
 }
 
 /// The fixed words of `error.code` in a `failed` event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureCode {
     JobFailed,
     JobDeadline,
     JobDeleted,
+    StartImage,
+    StartConfig,
+    StartUnschedulable,
+    StartQuota,
+    StartDenied,
     ResultTooLarge,
     ResultUnreadable,
     ResultLost,
@@ -84,6 +89,11 @@ impl FailureCode {
             Self::JobFailed => "job.failed",
             Self::JobDeadline => "job.deadline",
             Self::JobDeleted => "job.deleted",
+            Self::StartImage => "start.image",
+            Self::StartConfig => "start.config",
+            Self::StartUnschedulable => "start.unschedulable",
+            Self::StartQuota => "start.quota",
+            Self::StartDenied => "start.denied",
             Self::ResultTooLarge => "result.too_large",
             Self::ResultUnreadable => "result.unreadable",
             Self::ResultLost => "result.lost",

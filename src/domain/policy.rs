@@ -151,7 +151,7 @@ fn no_policy(producer: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::request::Arrival;
+    use crate::domain::request::{Arrival, Asked, parse};
 
     const FILE: &str = r#"
 policies:
@@ -177,7 +177,8 @@ policies:
             received_at: jiff::Timestamp::UNIX_EPOCH,
             minted_id: "m".into(),
         };
-        Request::parse(&arrival, 4096).unwrap()
+        let Ok(Asked::Run(request)) = parse(&arrival, 4096) else { panic!("runs nothing") };
+        *request
     }
 
     #[test]

@@ -19,6 +19,8 @@ use super::waiter::Waiter;
 
 /// Longer ids would not fit into an event id, which is an AMQP short string (255 bytes).
 const MAX_REQUEST_ID: usize = 200;
+/// A reason stands in an annotation of the Job, beside 255 others.
+const MAX_REASON: usize = 256;
 /// The limit that W3C trace context asks implementations to propagate at least.
 const MAX_TRACESTATE: usize = 512;
 
@@ -52,6 +54,22 @@ pub struct Request {
     pub on_duplicate: OnDuplicate,
     pub deadline: Option<Timestamp>,
     pub labels: Vec<(String, String)>,
+}
+
+/// What a message asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asked {
+    Run(Box<Request>),
+    Cancel(Cancel),
+}
+
+/// The wish to have one request's answer no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancel {
+    /// Gets the answer to the cancellation itself.
+    pub waiter: Waiter,
+    pub request_id: String,
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -101,24 +119,26 @@ impl OnDuplicate {
     }
 }
 
-impl Request {
-    /// Parses a message. A body above `max_body` bytes is refused unread.
-    pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Self, Box<Unparsed>> {
-        let mut waiter = waiter_of(arrival);
-        match parse_body(arrival, max_body, &mut waiter) {
-            Ok(body) => Ok(Self {
-                waiter,
-                producer: arrival.user_id.clone(),
-                redelivered: arrival.redelivered,
-                work: body.work,
-                cache: body.cache,
-                on_duplicate: body.on_duplicate,
-                deadline: body.deadline,
-                labels: body.labels,
-            }),
-            Err(rejection) => Err(Box::new(Unparsed { waiter, rejection })),
-        }
-    }
+/// Parses a message. A body above `max_body` bytes is refused unread.
+pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
+    let mut waiter = waiter_of(arrival);
+    let body = match parse_body(arrival, max_body, &mut waiter) {
+        Ok(body) => body,
+        Err(rejection) => return Err(Box::new(Unparsed { waiter, rejection })),
+    };
+    Ok(match body {
+        Body::Cancel { request_id, reason } => Asked::Cancel(Cancel { waiter, request_id, reason }),
+        Body::Run(run) => Asked::Run(Box::new(Request {
+            waiter: Waiter { wants_progress: run.wants_progress, ..waiter },
+            producer: arrival.user_id.clone(),
+            redelivered: arrival.redelivered,
+            work: run.work,
+            cache: run.cache,
+            on_duplicate: run.on_duplicate,
+            deadline: run.deadline,
+            labels: run.labels,
+        })),
+    })
 }
 
 fn waiter_of(arrival: &Arrival) -> Waiter {
@@ -132,14 +152,23 @@ fn waiter_of(arrival: &Arrival) -> Waiter {
         tracestate,
         created_job: false,
         overwrites: false,
+        producer: arrival.user_id.clone(),
+        wants_progress: false,
+        cancelled: None,
     }
 }
 
-struct Body {
+enum Body {
+    Run(Box<Run>),
+    Cancel { request_id: String, reason: Option<String> },
+}
+
+struct Run {
     work: Work,
     cache: CacheControl,
     on_duplicate: OnDuplicate,
     deadline: Option<Timestamp>,
+    wants_progress: bool,
     labels: Vec<(String, String)>,
 }
 
@@ -209,6 +238,9 @@ fn parse_cloud_event(arrival: &Arrival, waiter: &mut Waiter) -> Result<Body, Rej
 
 fn parse_request(value: Value, pointer: &str) -> Result<Body, Rejection> {
     let mut fields = Fields::of(value, pointer)?;
+    if let Some(cancel) = fields.take("cancel") {
+        return parse_cancel(cancel, fields);
+    }
     let work = parse_work(&mut fields, pointer)?;
     let cache = match fields.take("cache") {
         Some(cache) => parse_cache(cache, &fields.pointer_to("cache"))?,
@@ -218,14 +250,33 @@ fn parse_request(value: Value, pointer: &str) -> Result<Body, Rejection> {
         .word("on_duplicate", &[("join", OnDuplicate::Join), ("reject", OnDuplicate::Reject)])?
         .unwrap_or_default();
     let deadline = fields.timestamp("deadline")?;
-    fields.word("events", &[("terminal", ())])?;
+    let wants_progress = fields.word("events", &[("terminal", false), ("all", true)])?.unwrap_or_default();
     let labels = fields.string_map("labels")?;
     for (name, value) in &labels {
         let pointer = json::child(&fields.pointer_to("labels"), name);
         label::check(name, value).map_err(|why| Rejection::at(Code::Malformed, &pointer, why))?;
     }
     fields.finish()?;
-    Ok(Body { work, cache, on_duplicate, deadline, labels })
+    Ok(Body::Run(Box::new(Run { work, cache, on_duplicate, deadline, wants_progress, labels })))
+}
+
+/// Nothing else goes with a cancellation: `outer` must be empty by now.
+fn parse_cancel(value: Value, outer: Fields) -> Result<Body, Rejection> {
+    let pointer = outer.pointer_to("cancel");
+    outer.finish()?;
+    let mut fields = Fields::of(value, &pointer)?;
+    let request_id = fields.required_string("request_id")?;
+    let reason = fields.string("reason")?;
+    if request_id.is_empty() || request_id.len() > MAX_REQUEST_ID {
+        let why = format!("`request_id` must have 1 to {MAX_REQUEST_ID} bytes");
+        return Err(Rejection::at(Code::Malformed, &fields.pointer_to("request_id"), why));
+    }
+    if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+        let why = format!("`reason` must have at most {MAX_REASON} bytes");
+        return Err(Rejection::at(Code::Malformed, &fields.pointer_to("reason"), why));
+    }
+    fields.finish()?;
+    Ok(Body::Cancel { request_id, reason })
 }
 
 fn parse_work(fields: &mut Fields, pointer: &str) -> Result<Work, Rejection> {
@@ -249,7 +300,9 @@ fn parse_work(fields: &mut Fields, pointer: &str) -> Result<Work, Rejection> {
             "`params` belong to a `template`, not to a `job`",
         )),
         (None, Some(job)) => Ok(Work::Inline(inline::parse(job, &fields.pointer_to("job"))?)),
-        _ => Err(Rejection::at(Code::Malformed, pointer, "exactly one of `template` and `job` must be given")),
+        _ => {
+            Err(Rejection::at(Code::Malformed, pointer, "exactly one of `template`, `job` and `cancel` must be given"))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod defaults;
 mod manifest;
 mod substitution;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jsonschema::Validator;
@@ -24,6 +25,9 @@ pub(super) use substitution::escape_expansion;
 /// Longer names would leave no room for the key in a Job's name.
 const MAX_NAME: usize = 63;
 
+/// Where requests wait that name no other lane.
+pub const DEFAULT_LANE: &str = "default";
+
 /// A loaded template.
 #[derive(Debug)]
 pub struct Template {
@@ -33,6 +37,10 @@ pub struct Template {
     pub cache: TemplateCache,
     pub result: ResultPlan,
     pub limits: Limits,
+    /// How many of its Jobs may live at once; `None` is no limit of its own.
+    pub in_flight: Option<u32>,
+    /// The lane in which its requests wait for a slot.
+    pub lane: String,
     parameters: Value,
     validator: Validator,
     job: Value,
@@ -65,10 +73,14 @@ pub enum ResultSource {
     None,
 }
 
-/// Budgets of a Job; together they are its `activeDeadlineSeconds`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Budgets of a Job. `start` and `run` together are its `activeDeadlineSeconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub struct Limits {
+    /// Until its first container runs.
     pub start: Duration,
+    /// For an image that cannot be pulled.
+    pub image_pull: Duration,
+    /// From its first container's start.
     pub run: Duration,
 }
 
@@ -90,6 +102,7 @@ struct Document {
     result: ResultDocument,
     #[serde(default)]
     limits: LimitsDocument,
+    lane: Option<String>,
     job: Value,
 }
 
@@ -115,7 +128,9 @@ struct ResultDocument {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct LimitsDocument {
+    in_flight: Option<NonZeroU32>,
     start: Option<String>,
+    image_pull: Option<String>,
     run: Option<String>,
 }
 
@@ -147,8 +162,11 @@ impl Template {
             cache: load_cache(document.cache)?,
             limits: Limits {
                 start: limit("start", &document.limits.start, defaults.limits.start)?,
+                image_pull: limit("image_pull", &document.limits.image_pull, defaults.limits.image_pull)?,
                 run: limit("run", &document.limits.run, defaults.limits.run)?,
             },
+            in_flight: document.limits.in_flight.map(NonZeroU32::get),
+            lane: load_lane(document.lane)?,
             name: document.name,
             parameters: document.parameters,
             validator,
@@ -205,6 +223,14 @@ fn load_cache(document: Option<Value>) -> Result<TemplateCache, String> {
     }
     let ttl = rules.ttl.as_deref().map(parse_duration).transpose().map_err(|why| format!("cache.ttl: {why}"))?;
     Ok(TemplateCache { never: false, ttl, ignore: rules.ignore })
+}
+
+fn load_lane(lane: Option<String>) -> Result<String, String> {
+    match lane {
+        None => Ok(DEFAULT_LANE.to_owned()),
+        Some(lane) if is_name(&lane) => Ok(lane),
+        Some(lane) => Err(format!("lane: `{lane}` must be lower-case letters, digits and `-`, at most {MAX_NAME}")),
+    }
 }
 
 fn load_result(document: &ResultDocument, defaults: &TemplateDefaults) -> Result<ResultPlan, String> {

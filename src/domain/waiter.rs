@@ -31,6 +31,15 @@ pub struct Waiter {
     /// The result replaces a cached one (`cache.mode` `refresh` or `bypass`).
     #[serde(rename = "o", default, skip_serializing_if = "is_false")]
     pub overwrites: bool,
+    /// The broker-validated name of whoever asked; only they can cancel.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub producer: Option<String>,
+    /// The reply queue also gets the events that end nothing (`events: all`).
+    #[serde(rename = "e", default, skip_serializing_if = "is_false")]
+    pub wants_progress: bool,
+    /// Why it was cancelled. A cancelled waiter stays on its Job, so that a redelivery cannot bring it back.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
@@ -67,6 +76,9 @@ mod tests {
             tracestate: None,
             created_job: false,
             overwrites: false,
+            producer: None,
+            wants_progress: false,
+            cancelled: None,
         }
     }
 

@@ -54,6 +54,9 @@ fn the_events_are_pinned() {
         Verdict::Failed { served_by: ServedBy::Coalesced, failure: &failure },
         Verdict::Rejected(&rejection),
         Verdict::Expired { deadline: Timestamp::UNIX_EPOCH },
+        Verdict::Accepted,
+        Verdict::Started,
+        Verdict::Cancelled { reason: "wrong bucket" },
     ] {
         writeln!(actual, "{:#}", encoded(&waiter(), verdict)).unwrap();
     }

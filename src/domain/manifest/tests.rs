@@ -47,7 +47,13 @@ fn plan(source: ResultSource) -> Plan {
         job: inline(&job, &defaults()),
         result: ResultPlan { source, max: 1024 },
         cache: CachePlan { store: true, ttl_seconds: 3600 },
-        limits: Limits { start: Duration::from_secs(300), run: Duration::from_secs(3600) },
+        limits: Limits {
+            start: Duration::from_secs(300),
+            image_pull: Duration::from_secs(120),
+            run: Duration::from_secs(3600),
+        },
+        lane: "default".into(),
+        in_flight: None,
         labels: vec![
             ("team".into(), "media".into()),
             ("app".into(), "payments".into()),
@@ -66,6 +72,9 @@ fn waiter() -> Waiter {
         tracestate: None,
         created_job: true,
         overwrites: false,
+        producer: None,
+        wants_progress: false,
+        cancelled: None,
     }
 }
 

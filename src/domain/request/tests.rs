@@ -19,11 +19,18 @@ fn arrival(body: &[u8]) -> Arrival {
 }
 
 fn accepted(body: Value) -> Request {
-    Request::parse(&arrival(body.to_string().as_bytes()), 1 << 18).expect("must be accepted")
+    run(&arrival(body.to_string().as_bytes()), 1 << 18).expect("must be accepted")
+}
+
+fn run(arrival: &Arrival, max_body: u64) -> Result<Request, Box<Unparsed>> {
+    parse(arrival, max_body).map(|asked| match asked {
+        Asked::Run(request) => *request,
+        Asked::Cancel(cancel) => panic!("{cancel:?} runs nothing"),
+    })
 }
 
 fn refused(body: &[u8]) -> Rejection {
-    Request::parse(&arrival(body), 1 << 18).expect_err("must be refused").rejection
+    run(&arrival(body), 1 << 18).expect_err("must be refused").rejection
 }
 
 #[test]
@@ -85,7 +92,7 @@ fn every_refusal_names_its_code_and_place() {
 
 #[test]
 fn a_body_over_the_limit_is_refused_unread_and_still_answered() {
-    let unparsed = Request::parse(&arrival(&[b' '; 11]), 10).unwrap_err();
+    let unparsed = run(&arrival(&[b' '; 11]), 10).unwrap_err();
     assert_eq!(unparsed.rejection.code, Code::TooLarge);
     assert_eq!(unparsed.waiter.reply_to.as_deref(), Some("replies"));
     assert_eq!(unparsed.waiter.correlation_id.as_deref(), Some("c-1"));
@@ -94,7 +101,7 @@ fn a_body_over_the_limit_is_refused_unread_and_still_answered() {
 #[test]
 fn a_request_without_an_id_gets_the_minted_one() {
     let body = br#"{"template": "t"}"#.to_vec();
-    let request = Request::parse(&Arrival { message_id: None, ..arrival(&body) }, 100).unwrap();
+    let request = run(&Arrival { message_id: None, ..arrival(&body) }, 100).unwrap();
     assert_eq!(request.waiter.request_id, "minted");
 }
 
@@ -107,9 +114,9 @@ fn a_cloud_event_carries_the_request_as_data_and_is_identified_by_source_and_id(
         message_id: None,
         ..arrival(body.as_bytes())
     };
-    assert_eq!(Request::parse(&event, 1000).unwrap().waiter.request_id, "//shop/42");
+    assert_eq!(run(&event, 1000).unwrap().waiter.request_id, "//shop/42");
     let bad = Arrival { body: body.replace("template", "tmplate").into_bytes(), ..event };
-    assert_eq!(Request::parse(&bad, 1000).unwrap_err().rejection.pointer.as_deref(), Some("/data"));
+    assert_eq!(run(&bad, 1000).unwrap_err().rejection.pointer.as_deref(), Some("/data"));
 }
 
 #[test]
@@ -120,16 +127,16 @@ fn only_plain_json_is_read() {
             content_encoding: content_encoding.map(Into::into),
             ..arrival(br#"{"template": "t"}"#)
         };
-        assert_eq!(Request::parse(&message, 100).unwrap_err().rejection.code, Code::Malformed);
+        assert_eq!(run(&message, 100).unwrap_err().rejection.code, Code::Malformed);
     }
 }
 
 #[test]
 fn an_id_too_long_for_an_event_id_is_refused_with_a_stable_stand_in() {
     let message = Arrival { message_id: Some("x".repeat(201)), ..arrival(br#"{"template": "t"}"#) };
-    let first = Request::parse(&message, 100).unwrap_err();
+    let first = run(&message, 100).unwrap_err();
     assert_eq!(first.rejection.code, Code::Malformed);
-    assert_eq!(first, Request::parse(&message, 100).unwrap_err());
+    assert_eq!(first, run(&message, 100).unwrap_err());
     assert!(first.waiter.request_id.len() < 40);
 }
 
@@ -138,6 +145,6 @@ fn a_trace_context_is_kept_only_when_it_is_one() {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     for (given, kept) in [(parent, true), ("00-xyz", false), ("", false)] {
         let message = Arrival { traceparent: Some(given.into()), ..arrival(br#"{"template": "t"}"#) };
-        assert_eq!(Request::parse(&message, 100).unwrap().waiter.traceparent.is_some(), kept, "{given}");
+        assert_eq!(run(&message, 100).unwrap().waiter.traceparent.is_some(), kept, "{given}");
     }
 }

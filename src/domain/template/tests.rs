@@ -2,7 +2,11 @@ use super::*;
 
 const DEFAULTS: TemplateDefaults = TemplateDefaults {
     result_max: 1 << 20,
-    limits: Limits { start: Duration::from_secs(300), run: Duration::from_secs(3600) },
+    limits: Limits {
+        start: Duration::from_secs(300),
+        image_pull: Duration::from_secs(120),
+        run: Duration::from_secs(3600),
+    },
 };
 
 const THUMBNAIL: &str = r#"
@@ -14,7 +18,8 @@ parameters:
   additionalProperties: false
 cache: {ttl: 24h, ignore: [/trace]}
 result: {source: stdout, max: 64KiB}
-limits: {start: 1m, run: 2m}
+limits: {in_flight: 50, start: 1m, image_pull: 30s, run: 2m}
+lane: bulk
 job:
   apiVersion: batch/v1
   kind: Job
