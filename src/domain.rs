@@ -12,6 +12,7 @@ pub mod fields;
 pub mod job;
 pub mod json;
 pub mod key;
+pub mod lanes;
 pub mod manifest;
 pub mod outcome;
 pub mod policy;

@@ -1,0 +1,244 @@
+//! Lanes: which request may begin a Job next, given the Jobs that live.
+//!
+//! What is in flight is derived from the Jobs that the watch shows, plus those that are being created
+//! at this moment, so no count can leak. Freed slots go to the lane that has the fewest for its weight,
+//! and within a lane to whoever came first and is not held up by a limit of its own.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+/// More Jobs do not end while one create is under way.
+const REMEMBERED: usize = 1024;
+
+/// What a Job takes up while it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Occupant {
+    pub lane: String,
+    pub template: String,
+    pub producer: Option<String>,
+    /// The Job's name.
+    pub job: String,
+}
+
+/// A request that wants to begin a Job, and the limits that hold for it alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    pub occupant: Occupant,
+    /// Jobs of its template that may live at once.
+    pub template_limit: Option<u32>,
+    /// Jobs of its producer that may live at once.
+    pub producer_limit: Option<u32>,
+}
+
+/// The place of a request in the order of arrival.
+pub type Ticket = u64;
+
+/// Who lives, who begins and who waits.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    limit: Option<u32>,
+    weights: BTreeMap<String, u32>,
+    live: HashMap<String, Occupant>,
+    /// How many live Jobs have this name: more than one for the moment in which one follows another.
+    names: HashMap<String, u32>,
+    /// Live Jobs that the list under way has not shown yet.
+    unconfirmed: BTreeSet<String>,
+    beginning: BTreeMap<Ticket, Occupant>,
+    waiting: BTreeMap<Ticket, Candidate>,
+    /// Jobs seen to end of late, the latest last: the answer to a create can be slower than its Job.
+    ended: VecDeque<String>,
+    taken: Taken,
+}
+
+/// Slots taken, counted by what limits them.
+#[derive(Debug, Default)]
+struct Taken {
+    all: u32,
+    lanes: HashMap<String, u32>,
+    templates: HashMap<String, u32>,
+    producers: HashMap<String, u32>,
+}
+
+impl Lanes {
+    /// `limit` is for all lanes together; a lane without a weight has the weight 1.
+    pub fn new(limit: Option<u32>, weights: BTreeMap<String, u32>) -> Self {
+        Self { limit, weights, ..Self::default() }
+    }
+
+    /// Whether a Job of this name lives: who wants the same needs no slot, but joins it.
+    pub fn lives(&self, job: &str) -> bool {
+        self.names.contains_key(job)
+    }
+
+    /// Takes a slot at once, unless a limit is reached or one like this waits already.
+    pub fn take(&mut self, ticket: Ticket, candidate: &Candidate) -> bool {
+        let like = |other: &Candidate| {
+            other.occupant.lane == candidate.occupant.lane
+                && (other.occupant.template == candidate.occupant.template
+                    || other.occupant.producer == candidate.occupant.producer)
+        };
+        if self.waiting.values().any(like) || !self.has_room(candidate) {
+            return false;
+        }
+        self.begin(ticket, candidate.occupant.clone());
+        true
+    }
+
+    pub fn wait(&mut self, ticket: Ticket, candidate: Candidate) {
+        self.waiting.insert(ticket, candidate);
+    }
+
+    /// Gives up waiting.
+    pub fn leave(&mut self, ticket: Ticket) {
+        self.waiting.remove(&ticket);
+    }
+
+    /// Gives a slot to whoever is next, if there is one; `admits` is asked last, and may refuse for now.
+    pub fn next(&mut self, mut admits: impl FnMut(&Candidate) -> bool) -> Option<Ticket> {
+        let mut lanes: BTreeMap<&str, Vec<(Ticket, &Candidate)>> = BTreeMap::new();
+        for (ticket, candidate) in self.waiting.iter().filter(|(_, candidate)| self.has_room(candidate)) {
+            lanes.entry(&candidate.occupant.lane).or_default().push((*ticket, candidate));
+        }
+        let mut lanes: Vec<_> = lanes.into_iter().collect();
+        // Slots taken by weight, compared without dividing; the earlier request wins a tie.
+        lanes.sort_by(|(one, first), (other, second)| {
+            let weighed = |lane, weight_of| u64::from(self.taken_by(lane)) * u64::from(self.weight(weight_of));
+            weighed(one, other).cmp(&weighed(other, one)).then(first[0].0.cmp(&second[0].0))
+        });
+        let (ticket, _) =
+            lanes.into_iter().flat_map(|(_, waiting)| waiting).find(|(_, candidate)| admits(candidate))?;
+        let candidate = self.waiting.remove(&ticket)?;
+        self.begin(ticket, candidate.occupant);
+        Some(ticket)
+    }
+
+    /// Those who wait for a slot that they do not need any more: a Job of their name lives.
+    pub fn joiners(&mut self) -> Vec<Ticket> {
+        let lives = |candidate: &Candidate| self.names.contains_key(&candidate.occupant.job);
+        self.waiting.extract_if(.., |_, candidate| lives(candidate)).map(|(ticket, _)| ticket).collect()
+    }
+
+    /// What was begun has become the Job `uid`.
+    pub fn became(&mut self, ticket: Ticket, uid: &str) {
+        if let Some(occupant) = self.release(ticket)
+            && !self.ended.iter().any(|ended| ended == uid)
+        {
+            self.saw(uid, occupant);
+        }
+    }
+
+    /// What was begun has come to no Job.
+    pub fn release(&mut self, ticket: Ticket) -> Option<Occupant> {
+        let occupant = self.beginning.remove(&ticket)?;
+        self.taken.remove(&occupant);
+        Some(occupant)
+    }
+
+    /// The watch shows a Job that has not ended.
+    pub fn saw(&mut self, uid: &str, occupant: Occupant) {
+        self.unconfirmed.remove(uid);
+        if !self.live.contains_key(uid) {
+            self.taken.add(&occupant);
+            add(&mut self.names, &occupant.job);
+            self.live.insert(uid.to_owned(), occupant);
+        }
+    }
+
+    /// The watch shows that a Job has ended or gone.
+    pub fn gone(&mut self, uid: &str) {
+        self.unconfirmed.remove(uid);
+        if let Some(occupant) = self.live.remove(uid) {
+            self.taken.remove(&occupant);
+            remove(&mut self.names, &occupant.job);
+        } else if !self.beginning.is_empty() && !self.ended.iter().any(|ended| ended == uid) {
+            if self.ended.len() == REMEMBERED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(uid.to_owned());
+        }
+    }
+
+    /// The watch lists anew: what it does not show again by [`Self::listed`] has gone meanwhile.
+    pub fn relisting(&mut self) {
+        self.unconfirmed = self.live.keys().cloned().collect();
+    }
+
+    pub fn listed(&mut self) {
+        for uid in std::mem::take(&mut self.unconfirmed) {
+            self.gone(&uid);
+        }
+    }
+
+    /// Slots taken and requests waiting here, by lane.
+    pub fn load(&self) -> BTreeMap<String, (u32, u32)> {
+        let mut load: BTreeMap<String, (u32, u32)> = self.weights.keys().map(|lane| (lane.clone(), (0, 0))).collect();
+        for (lane, taken) in &self.taken.lanes {
+            load.entry(lane.clone()).or_default().0 = *taken;
+        }
+        for candidate in self.waiting.values() {
+            load.entry(candidate.occupant.lane.clone()).or_default().1 += 1;
+        }
+        load
+    }
+
+    fn begin(&mut self, ticket: Ticket, occupant: Occupant) {
+        self.taken.add(&occupant);
+        self.beginning.insert(ticket, occupant);
+    }
+
+    fn has_room(&self, candidate: &Candidate) -> bool {
+        let below = |taken: u32, limit: Option<u32>| limit.is_none_or(|limit| taken < limit);
+        let of = |counts: &HashMap<String, u32>, name: &str| counts.get(name).copied().unwrap_or_default();
+        let producer = candidate.occupant.producer.as_deref().unwrap_or_default();
+        below(self.taken.all, self.limit)
+            && below(of(&self.taken.templates, &candidate.occupant.template), candidate.template_limit)
+            && below(of(&self.taken.producers, producer), candidate.producer_limit)
+    }
+
+    fn taken_by(&self, lane: &str) -> u32 {
+        self.taken.lanes.get(lane).copied().unwrap_or_default()
+    }
+
+    fn weight(&self, lane: &str) -> u32 {
+        self.weights.get(lane).copied().unwrap_or(1)
+    }
+}
+
+impl Taken {
+    fn add(&mut self, occupant: &Occupant) {
+        self.all += 1;
+        for (counts, name) in self.counts(occupant) {
+            add(counts, name);
+        }
+    }
+
+    fn remove(&mut self, occupant: &Occupant) {
+        self.all -= 1;
+        for (counts, name) in self.counts(occupant) {
+            remove(counts, name);
+        }
+    }
+
+    fn counts<'a>(&mut self, occupant: &'a Occupant) -> [(&mut HashMap<String, u32>, &'a str); 3] {
+        [
+            (&mut self.lanes, &occupant.lane),
+            (&mut self.templates, &occupant.template),
+            (&mut self.producers, occupant.producer.as_deref().unwrap_or_default()),
+        ]
+    }
+}
+
+fn add(counts: &mut HashMap<String, u32>, name: &str) {
+    *counts.entry(name.to_owned()).or_default() += 1;
+}
+
+fn remove(counts: &mut HashMap<String, u32>, name: &str) {
+    if let Some(count) = counts.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
