@@ -20,3 +20,10 @@ pub fn result_key(key: &RequestKey) -> String {
 fn answered_key(waiter_id: &str) -> String {
     format!("jobquay:answered:{waiter_id}")
 }
+
+/// The key in Redis that remembers that a producer has cancelled a request.
+fn cancelled_key(producer: Option<&str>, request_id: &str) -> String {
+    let identity =
+        format!("{}/{}{request_id}", producer.map_or(0, |name| name.len() + 1), producer.unwrap_or_default());
+    format!("jobquay:cancelled:{}", crate::domain::outcome::digest(identity.as_bytes()))
+}

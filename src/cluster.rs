@@ -5,6 +5,7 @@
 //! was decided on.
 
 pub mod access;
+mod cancel;
 mod client;
 mod jobs;
 mod join;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+pub use cancel::Withdrawn;
 pub use client::{Clients, Origin};
 pub use jobs::{Claim, Jobs, Placement, Released};
 pub use join::{Joiner, Target, joiner};
@@ -98,6 +100,12 @@ impl Error {
         let lacks_right = says("User \"") && says("\" cannot ");
         let passes = lacks_right || says("exceeded quota") || says("is being terminated");
         (refused && !passes).then_some(status.message.as_str())
+    }
+
+    /// What the API server says where a quota leaves no room.
+    pub fn quota(&self) -> Option<&str> {
+        let status = self.status().filter(|status| status.code == 403)?;
+        status.message.contains("exceeded quota").then_some(status.message.as_str())
     }
 
     /// The API server's words, where it said any.

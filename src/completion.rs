@@ -72,6 +72,7 @@ enum Error {
 struct Progress {
     outcome: Option<Arc<Told>>,
     answered: HashSet<String>,
+    started_told: bool,
     overflow: Option<Reader>,
     /// Since when the result could not be read although the API server answered.
     unreadable_since: Option<Instant>,
@@ -101,9 +102,14 @@ impl Completion {
                 tokio::time::sleep(SETTLING / 4).await;
                 continue;
             }
-            let (waiters, unreadable) = job::waiters(&job);
+            let (mut waiters, unreadable) = job::waiters(&job);
+            // Whoever cancelled them answers them, and holds the cancellation until that is confirmed.
+            waiters.retain(|waiter| waiter.cancelled.is_none());
             self.count_unreadable(&job, unreadable);
             let Some(told) = self.told(sighting, &job, &ending, &waiters, progress).await? else { continue };
+            if !std::mem::replace(&mut progress.started_told, true) && job::attempts(&job) > 0 {
+                self.announce_start(&job).await?;
+            }
             self.answer(&job, &told, waiters, &mut progress.answered).await?;
             self.answer_overflow(&job, &told, sighting, &mut progress.overflow).await?;
             match self.jobs.release(&job, &told.outcome.record()).await? {
@@ -130,6 +136,23 @@ impl Completion {
         Ok(job.filter(|job| {
             job.metadata.uid.as_deref() == Some(sighting.uid.as_str()) && job::finalizer_index(job).is_some()
         }))
+    }
+
+    /// Tells those who want to know that a pod of their Job has started.
+    async fn announce_start(&self, job: &Job) -> Result<(), queue::Error> {
+        let (key, info) = (job::key(job), self.jobs.info(job));
+        for waiter in job::waiters(job).0.iter().filter(|waiter| waiter.cancelled.is_none()) {
+            let event = Event {
+                waiter,
+                verdict: Verdict::Started,
+                key: key.as_ref(),
+                template: Some(job::template(job)),
+                job: Some(&info),
+                timings: timings(job),
+            };
+            self.replies.announce(&event).await?;
+        }
+        Ok(())
     }
 
     /// Tells everyone who was not told yet, and remembers it.

@@ -42,4 +42,5 @@ pub mod queue;
 pub mod reply;
 pub mod run;
 pub mod shutdown;
+pub mod slots;
 pub mod telemetry;

@@ -8,8 +8,10 @@ mod consumer;
 mod delivery;
 mod message;
 mod overflow;
+mod pending;
 mod publisher;
 mod session;
+mod sources;
 pub mod topology;
 
 use std::time::Duration;
@@ -17,9 +19,10 @@ use std::time::Duration;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 
 pub use consumer::Consumer;
-pub use delivery::Delivery;
+pub use delivery::{Delivery, Origin};
 pub use message::Message;
 pub use overflow::{Overflow, Reader};
+pub use pending::{Parking, pending_queue};
 pub use publisher::{Publisher, Receipt, publisher};
 pub use session::connect;
 
@@ -30,6 +33,9 @@ pub const DEAD: &str = "jobquay.dead";
 /// Answers whose reply queue did not take them.
 pub const UNDELIVERABLE: &str = "jobquay.undeliverable";
 
+/// Of queues whose messages are given back as a matter of course: RabbitMQ 4 drops one after 20 times unless
+/// told otherwise. (-1 for "never" would mean "at once" to 3.10.)
+const DELIVERY_LIMIT: i64 = 1_000_000;
 /// Longer than any of these calls takes on a broker that works: beyond it the session is dead.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,13 +46,15 @@ pub enum Error {
     #[error("no answer from the broker within {0:?} to: {1}")]
     Timeout(Duration, &'static str),
     #[error("the broker ended the consumer of `{0}` (was the queue deleted?)")]
-    Cancelled(&'static str),
+    Cancelled(String),
     #[error("an acknowledgement failed")]
     Ack,
     #[error("`{0}` is longer than the 255 bytes of an AMQP short string")]
     TooLong(String),
     #[error("`{0}` does not take a waiter")]
     Overflow(String),
+    #[error("`{0}` does not take a request; `jobquay check` says what is missing")]
+    Parking(String),
     #[error("the publisher has ended")]
     Ended,
 }

@@ -39,13 +39,7 @@ impl Replies {
     pub async fn send(&self, event: &Event<'_>) -> Result<(), Error> {
         let body: Arc<[u8]> = event.encode(&self.instance, Timestamp::now()).into();
         if let Some(exchange) = &self.exchange {
-            let message = Message {
-                exchange: exchange.clone(),
-                routing_key: event.routing_key(),
-                mandatory: false,
-                ..message(event, Arc::clone(&body))
-            };
-            self.publisher.publish(message).await?;
+            self.publisher.publish(broadcast(exchange, event, Arc::clone(&body))).await?;
         }
         if let Some(queue) = &event.waiter.reply_to {
             let mandatory = !queue.starts_with(DIRECT_REPLY);
@@ -66,6 +60,24 @@ impl Replies {
         Ok(())
     }
 
+    /// Sends an event that ends nothing, to the exchange, and to a reply queue that wants it. It is not
+    /// owed: one that cannot be delivered is not set aside.
+    pub async fn announce(&self, event: &Event<'_>) -> Result<(), Error> {
+        let asked = event.waiter.reply_to.as_ref().filter(|_| event.waiter.wants_progress);
+        if self.exchange.is_none() && asked.is_none() {
+            return Ok(());
+        }
+        let body: Arc<[u8]> = event.encode(&self.instance, Timestamp::now()).into();
+        if let Some(exchange) = &self.exchange {
+            self.publisher.publish(broadcast(exchange, event, Arc::clone(&body))).await?;
+        }
+        if let Some(queue) = asked {
+            let message = Message { routing_key: queue.clone(), mandatory: false, ..message(event, body) };
+            self.publisher.publish(message).await?;
+        }
+        Ok(())
+    }
+
     /// Puts a request that can be neither answered nor run where an operator finds it. Returns only
     /// when it is there: the delivery is the last copy.
     pub async fn bury(&self, arrival: &Arrival, code: &str, why: &str) -> Result<(), Error> {
@@ -80,6 +92,7 @@ impl Replies {
             correlation_id: arrival.correlation_id.clone(),
             reply_to: arrival.reply_to.clone(),
             kind: None,
+            user_id: None,
             headers: vec![("jobquay-code", code.to_owned()), ("jobquay-reason", why.to_owned())],
             mandatory: true,
         };
@@ -150,6 +163,15 @@ impl Replies {
     }
 }
 
+fn broadcast(exchange: &str, event: &Event<'_>, body: Arc<[u8]>) -> Message {
+    Message {
+        exchange: exchange.to_owned(),
+        routing_key: event.routing_key(),
+        mandatory: false,
+        ..message(event, body)
+    }
+}
+
 fn message(event: &Event<'_>, body: Arc<[u8]>) -> Message {
     let waiter = event.waiter;
     let trace = [("traceparent", &waiter.traceparent), ("tracestate", &waiter.tracestate)];
@@ -162,6 +184,7 @@ fn message(event: &Event<'_>, body: Arc<[u8]>) -> Message {
         correlation_id: waiter.correlation_id.clone(),
         reply_to: None,
         kind: Some(event.kind()),
+        user_id: None,
         headers: trace.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
         mandatory: true,
     }

@@ -2,10 +2,12 @@
 //! death, drain.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::StreamExt;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -14,12 +16,14 @@ use crate::cache::Store;
 use crate::cluster::{Clients, Jobs, joiner, watch};
 use crate::completion::Completion;
 use crate::config::Config;
+use crate::domain::lanes::Lanes;
 use crate::files;
 use crate::http::{self, Pages};
 use crate::intake::Intake;
-use crate::queue::{Consumer, Overflow, publisher};
+use crate::queue::{Consumer, Overflow, Parking, publisher};
 use crate::reply::Replies;
 use crate::shutdown::Signals;
+use crate::slots::Slots;
 use crate::telemetry::chain;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Exposition, Metrics};
@@ -79,6 +83,9 @@ async fn start(
         inline_max: config.results.inline_max,
         metrics: metrics.clone(),
     });
+    let weights = config.lanes.iter().map(|(lane, weight)| (lane.clone(), weight.get())).collect();
+    let slots = Slots::new(Lanes::new(config.limits.in_flight.map(NonZeroU32::get), weights));
+    let parking = Parking::new(&config.amqp, replies.publisher.clone());
     let overflow = Arc::new(Overflow::new(config.amqp.clone(), name("overflow"), replies.publisher.clone()));
     let intake = Arc::new(Intake {
         catalog,
@@ -87,6 +94,8 @@ async fn start(
         jobs: jobs.clone(),
         replies: Arc::clone(&replies),
         overflow: Arc::clone(&overflow),
+        parking,
+        slots: slots.clone(),
         max_body: config.intake.max_body,
         default_reply: config.replies.default.clone(),
         metrics: metrics.clone(),
@@ -104,6 +113,7 @@ async fn start(
     let consumer = Consumer {
         config: config.amqp.clone(),
         exchange: config.events.exchange.clone(),
+        lanes: config.lanes.keys().cloned().collect(),
         name: name("consume"),
         health: health.clone(),
         metrics: metrics.clone(),
@@ -120,7 +130,8 @@ async fn start(
     }
     tasks.spawn("publisher", publishing);
     tasks.spawn("joiner", joining);
-    tasks.spawn("completion", completion.run(watch(&clients, health.clone()), stop.clone()));
+    let sightings = watch(&clients, health.clone()).inspect(move |sighted| slots.observe(sighted));
+    tasks.spawn("completion", completion.run(sightings, stop.clone()));
     tasks.spawn("intake", {
         let stop = stop.clone();
         async move { consumer.run(stop, move |delivery| Arc::clone(&intake).handle(delivery)).await }

@@ -7,7 +7,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tracing::{info, warn};
 
 use super::breaker::Breaker;
-use super::{Entry, answered_key, decode, encode, result_key};
+use super::{Entry, answered_key, cancelled_key, decode, encode, result_key};
 use crate::config::Cache;
 use crate::domain::event::State;
 use crate::domain::key::RequestKey;
@@ -149,6 +149,27 @@ impl Store {
         let mut connection = self.connection.clone();
         // What went wrong is in the log and in the health of the cache.
         let _ = self.bounded(self.write_timeout, pipeline.query_async::<()>(&mut connection)).await;
+    }
+
+    /// Whether a waiter has had its terminal event, as far as is remembered.
+    pub async fn was_answered(&self, waiter_id: &str) -> bool {
+        let mut command = redis::cmd("EXISTS");
+        command.arg(answered_key(waiter_id));
+        self.call::<bool>(&command, self.write_timeout, &self.metrics.cache_lookups).await.unwrap_or_default()
+    }
+
+    /// Remembers that a request was cancelled, for when it comes. Best effort: `false` when the cache is away.
+    pub async fn record_cancellation(&self, producer: Option<&str>, request_id: &str, reason: &str) -> bool {
+        let mut command = redis::cmd("SET");
+        command.arg(cancelled_key(producer, request_id)).arg(reason).arg("EX").arg(ANSWERED_FOR.as_secs());
+        self.call::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await.is_some()
+    }
+
+    /// The reason, if the request was cancelled.
+    pub async fn cancellation(&self, producer: Option<&str>, request_id: &str) -> Option<String> {
+        let mut command = redis::cmd("GET");
+        command.arg(cancelled_key(producer, request_id));
+        self.call::<Option<String>>(&command, self.write_timeout, &self.metrics.cache_lookups).await.flatten()
     }
 
     /// One command; `None` when the cache is away, which is counted in `family`.

@@ -217,6 +217,7 @@ async fn try_templates(config: &Config, clients: &Clients, catalog: &Catalog, re
             waiter: waiter.clone(),
             producer: None,
             redelivered: false,
+            parked: false,
             work: Work::Template { name: name.clone(), params },
             cache: CacheControl::default(),
             on_duplicate: OnDuplicate::default(),

@@ -37,10 +37,14 @@ pub struct Jobs {
 /// Where a request found its place.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Placement {
-    Created,
+    Created {
+        uid: String,
+    },
     Joined,
     /// (d) It was answered; only the acknowledgement was lost.
     Answered,
+    /// This request was cancelled, and its mark stands on the Job.
+    Cancelled(String),
     /// (a) Somebody else's object holds the name.
     Foreign {
         name: String,
@@ -71,6 +75,8 @@ pub struct Claim<'a> {
     /// Whether an earlier try may have put this waiter on a Job: the request was delivered before, or a
     /// call for it had no answer.
     pub may_stand: bool,
+    /// Whether a call for it may still take effect.
+    pub undecided: bool,
     pub may_join: bool,
     /// Whether only a result will do that is made from now on (`refresh`).
     pub wants_new: bool,
@@ -103,10 +109,10 @@ impl Jobs {
             Err(rejection) => return Ok(Placement::Denied(rejection.message)),
         };
         match self.create(&job, claim.looked_up).await {
-            Ok(false) => Ok(Placement::TooSlow),
-            Ok(true) => {
+            Ok(None) => Ok(Placement::TooSlow),
+            Ok(Some(uid)) => {
                 self.metrics.jobs_created.inc();
-                Ok(Placement::Created)
+                Ok(Placement::Created { uid })
             }
             Err(error) if error.status().is_some_and(Status::is_already_exists) => {
                 Metrics::count(&self.metrics.conflicts, "kind", "exists");
@@ -122,11 +128,26 @@ impl Jobs {
                     None => Err(error),
                 }
             }
-            // A Job may be on its way all the same where an earlier try had no answer.
-            Err(error) => match error.denial().filter(|_| !claim.may_stand) {
-                Some(why) => Ok(Placement::Denied(why.to_owned())),
-                None => Err(error),
-            },
+            Err(error) => self.denied(error, plan, claim).await,
+        }
+    }
+
+    /// What a refused create means. Where an earlier try may have put the request on a Job, that Job counts,
+    /// and where one had no answer, a Job may still be on its way.
+    async fn denied(&self, error: Error, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
+        let Some(why) = error.denial().filter(|_| !claim.undecided) else { return Err(error) };
+        let existing = if claim.may_stand { self.get(&plan.name()).await? } else { None };
+        match existing {
+            Some(existing) => self.place(&existing, plan, claim).await,
+            None => Ok(Placement::Denied(why.to_owned())),
+        }
+    }
+
+    /// Joins the Job that lives; [`Placement::Moved`] where there is none.
+    pub async fn join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
+        match self.get(&plan.name()).await? {
+            Some(existing) => self.place(&existing, plan, claim).await,
+            None => Ok(Placement::Moved),
         }
     }
 
@@ -136,6 +157,7 @@ impl Jobs {
             Standing::Foreign { why } => return Ok(Placement::Foreign { name: plan.name(), why }),
             Standing::Terminating => return Ok(Placement::Terminating),
             Standing::Answered => return Ok(Placement::Answered),
+            Standing::Cancelled { reason } => return Ok(Placement::Cancelled(reason)),
             Standing::Ended { uid } => return Ok(Placement::Ended { uid }),
             Standing::Joinable { already_waiting: true, .. } => return Ok(Placement::Joined),
             Standing::Joinable { .. } if !claim.may_join => return Ok(Placement::Duplicate),
@@ -177,13 +199,15 @@ impl Jobs {
         Ok(marked)
     }
 
-    /// `false` when the lookup that said "miss" is too old by now to create on it.
-    async fn create(&self, job: &Job, looked_up: Instant) -> Result<bool, Error> {
+    /// The Job's uid; `None` when the lookup that said "miss" is too old by now to create on it.
+    async fn create(&self, job: &Job, looked_up: Instant) -> Result<Option<String>, Error> {
         let _write = self.write_slot().await;
         if looked_up.elapsed() > LOOKUP_HOLDS {
-            return Ok(false);
+            return Ok(None);
         }
-        call("create a Job", self.call_timeout, self.writer().create(&PostParams::default(), job)).await.map(|_| true)
+        let (jobs, params) = (self.writer(), PostParams::default());
+        let job = call("create a Job", self.call_timeout, jobs.create(&params, job)).await?;
+        Ok(Some(job.metadata.uid.unwrap_or_default()))
     }
 
     /// Asks the API server whether it would accept a Job, without creating one.
@@ -256,11 +280,11 @@ impl Jobs {
         self.writes.acquire().await.expect("the semaphore is never closed")
     }
 
-    fn writer(&self) -> Api<Job> {
+    pub(super) fn writer(&self) -> Api<Job> {
         Api::namespaced(self.clients.write.clone(), self.namespace())
     }
 
-    fn reader(&self) -> Api<Job> {
+    pub(super) fn reader(&self) -> Api<Job> {
         Api::namespaced(self.clients.read.clone(), self.namespace())
     }
 }

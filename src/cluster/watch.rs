@@ -33,14 +33,16 @@ impl Sighting {
 }
 
 /// What the watch saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Sighted {
-    /// It owes answers; `ended` says where to look when it has come to its end.
-    Open { uid: String, ended: Option<Sighting> },
+    /// It owes answers.
+    Open(Box<Job>),
     /// It owes none any more.
     Closed { uid: String },
     /// The list starts anew.
     Relisting,
+    /// Everything that owes answers has been shown.
+    Listed,
 }
 
 /// Jobs as they are seen, for ever: errors are logged and survived.
@@ -63,11 +65,9 @@ fn sighted(event: Result<Event<Job>, watcher::Error>, health: &Health) -> Option
         info!("watching Jobs");
     }
     match event {
-        Event::Apply(job) | Event::InitApply(job) => {
-            Some(Sighted::Open { uid: job.metadata.uid.clone()?, ended: Sighting::of(&job) })
-        }
+        Event::Apply(job) | Event::InitApply(job) => Some(Sighted::Open(Box::new(job))),
         Event::Delete(job) => Some(Sighted::Closed { uid: job.metadata.uid? }),
         Event::Init => Some(Sighted::Relisting),
-        Event::InitDone => None,
+        Event::InitDone => Some(Sighted::Listed),
     }
 }

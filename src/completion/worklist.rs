@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use k8s_openapi::api::batch::v1::Job;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -14,10 +15,12 @@ use tracing::{error, info, warn};
 use super::{Completion, Progress};
 use crate::backoff::Backoff;
 use crate::cluster::{Sighted, Sighting};
+use crate::domain::job;
 use crate::telemetry::chain;
 
 /// A watch can miss what it should have said; all open Jobs are looked over this often.
 const LOOK_OVER: Duration = Duration::from_secs(300);
+
 impl Completion {
     /// Completes what the watch sees until `stop`; then finishes what is at work.
     pub async fn run(self: Arc<Self>, sightings: impl Stream<Item = Sighted>, stop: CancellationToken) {
@@ -25,6 +28,9 @@ impl Completion {
         let mut look_over = tokio::time::interval(LOOK_OVER);
         look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = HashSet::new();
+        // Those whose start was told; a completion tells the others before it tells the end.
+        let mut started = HashSet::new();
+        let mut announcements: JoinSet<()> = JoinSet::new();
         let mut finishing: HashSet<Sighting> = HashSet::new();
         let mut tasks: JoinSet<Sighting> = JoinSet::new();
         let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
@@ -32,11 +38,26 @@ impl Completion {
             let ended = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(sighted) = sightings.next() => match sighted {
-                    Sighted::Open { uid, ended } => { open.insert(uid); ended.into_iter().collect() }
-                    Sighted::Closed { uid } => { open.remove(&uid); Vec::new() }
+                    Sighted::Open(job) => {
+                        let uid = job.metadata.uid.clone().unwrap_or_default();
+                        open.insert(uid.clone());
+                        if job::ending(&job).is_none() && job::is_running(&job) && started.insert(uid) {
+                            announcements.spawn(Arc::clone(&self).announce_starting(job.clone()));
+                        }
+                        Sighting::of(&job).into_iter().collect()
+                    }
+                    Sighted::Closed { uid } => { open.remove(&uid); started.remove(&uid); Vec::new() }
                     Sighted::Relisting => { open.clear(); Vec::new() }
+                    Sighted::Listed => Vec::new(),
                 },
                 _ = look_over.tick(), if surveys.is_empty() => { surveys.spawn(Arc::clone(&self).survey()); Vec::new() }
+                Some(announced) = announcements.join_next() => {
+                    if let Err(error) = announced {
+                        self.metrics.panics.inc();
+                        error!(error = chain(&error), "announcing a start panicked");
+                    }
+                    Vec::new()
+                }
                 Some(survey) = surveys.join_next() => survey.unwrap_or_default(),
                 Some(done) = tasks.join_next() => {
                     match done {
@@ -54,11 +75,18 @@ impl Completion {
             self.metrics.jobs_open.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
             for sighting in ended {
                 if finishing.insert(sighting.clone()) {
-                    tasks.spawn(Arc::clone(&self).finish(sighting, stop.clone()));
+                    let progress = Progress { started_told: started.contains(&sighting.uid), ..Progress::default() };
+                    tasks.spawn(Arc::clone(&self).finish(sighting, progress, stop.clone()));
                 }
             }
         }
         while tasks.join_next().await.is_some() {}
+    }
+
+    async fn announce_starting(self: Arc<Self>, job: Box<Job>) {
+        if let Err(error) = self.announce_start(&job).await {
+            warn!(job.name = job.metadata.name, error = chain(&error), "cannot announce a start");
+        }
     }
 
     /// Everything that has ended and owes answers; lets go of the pods that were left behind.
@@ -79,8 +107,7 @@ impl Completion {
     }
 
     /// Tries until the Job is released, or until the process stops: then another one does.
-    async fn finish(self: Arc<Self>, sighting: Sighting, stop: CancellationToken) -> Sighting {
-        let mut progress = Progress::default();
+    async fn finish(self: Arc<Self>, sighting: Sighting, mut progress: Progress, stop: CancellationToken) -> Sighting {
         let mut backoff = Backoff::for_calls();
         loop {
             let tried = {

@@ -164,6 +164,7 @@ mod tests {
             traceparent: None,
             tracestate: None,
             redelivered: false,
+            parked: false,
             received_at: jiff::Timestamp::UNIX_EPOCH,
             minted_id: "m".into(),
         };

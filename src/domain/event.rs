@@ -51,11 +51,25 @@ pub struct Event<'a> {
 pub enum Verdict<'a> {
     Accepted,
     Started,
-    Succeeded { served_by: ServedBy, result: Option<ResultView<'a>> },
-    Failed { served_by: ServedBy, failure: &'a Failure },
+    Succeeded {
+        served_by: ServedBy,
+        result: Option<ResultView<'a>>,
+    },
+    /// A request that asked for no Job, and what came of it.
+    Handled {
+        result: ResultView<'a>,
+    },
+    Failed {
+        served_by: ServedBy,
+        failure: &'a Failure,
+    },
     Rejected(&'a Rejection),
-    Expired { deadline: Timestamp },
-    Cancelled { reason: &'a str },
+    Expired {
+        deadline: Timestamp,
+    },
+    Cancelled {
+        reason: &'a str,
+    },
 }
 
 /// A result as one event shows it.
@@ -131,7 +145,7 @@ impl Event<'_> {
         match self.verdict {
             Verdict::Accepted => State::Accepted,
             Verdict::Started => State::Started,
-            Verdict::Succeeded { .. } => State::Succeeded,
+            Verdict::Succeeded { .. } | Verdict::Handled { .. } => State::Succeeded,
             Verdict::Failed { .. } => State::Failed,
             Verdict::Rejected(_) => State::Rejected,
             Verdict::Expired { .. } => State::Expired,
@@ -192,7 +206,11 @@ impl Event<'_> {
     }
 
     fn result(&self) -> Option<wire::Result<'_>> {
-        let Verdict::Succeeded { result: Some(view), .. } = &self.verdict else { return None };
+        let view = match &self.verdict {
+            Verdict::Succeeded { result, .. } => result.as_ref()?,
+            Verdict::Handled { result } => result,
+            _ => return None,
+        };
         let payload = view.payload;
         let mut result = wire::Result {
             content_type: &payload.content_type,
@@ -232,7 +250,7 @@ impl Event<'_> {
             pointer: None,
         };
         match &self.verdict {
-            Verdict::Accepted | Verdict::Started | Verdict::Succeeded { .. } => None,
+            Verdict::Accepted | Verdict::Started | Verdict::Succeeded { .. } | Verdict::Handled { .. } => None,
             Verdict::Failed { failure, .. } => Some(wire::Error {
                 exit_code: failure.exit_code,
                 reason: failure.reason.as_deref(),

@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use serde::de::DeserializeOwned;
 
 use super::key::RequestKey;
+use super::lanes::Occupant;
 use super::manifest::{self, CachePlan};
 use super::template::ResultPlan;
 use super::waiter::Waiter;
@@ -60,6 +61,11 @@ pub fn ending(job: &Job) -> Option<Ending> {
     job.metadata.deletion_timestamp.as_ref().map(|_| Ending::Deleted)
 }
 
+/// Whether a pod of it runs: its containers are started and ready.
+pub fn is_running(job: &Job) -> bool {
+    job.status.as_ref().and_then(|status| status.ready).unwrap_or_default() > 0
+}
+
 fn holds<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
@@ -94,6 +100,8 @@ pub enum Standing {
     Terminating,
     /// (c) It owes answers still, running or ended: one more can be added.
     Joinable { uid: String, finalizer_index: usize, already_waiting: bool, ended: bool, load: Load },
+    /// This very request was cancelled on it.
+    Cancelled { reason: String },
     /// (d) It has answered this very request; only the acknowledgement was lost.
     Answered,
     /// (e) It has answered everyone it owed, and not us.
@@ -107,9 +115,14 @@ pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, may_stand: bool) -
         return Standing::Foreign { why };
     }
     let uid = job.metadata.uid.clone().unwrap_or_default();
-    let already_waiting = annotation(job, &manifest::waiter_annotation(waiter)).is_some();
+    let own = annotation(job, &manifest::waiter_annotation(waiter));
+    let already_waiting = own.is_some();
+    let own: Option<Waiter> = own.and_then(|text| serde_json::from_str(text).ok());
     if job.metadata.deletion_timestamp.is_some() {
         return Standing::Terminating;
+    }
+    if let Some(reason) = own.and_then(|waiter| waiter.cancelled) {
+        return Standing::Cancelled { reason };
     }
     if let Some(finalizer_index) = finalizer_index(job) {
         let ended = ending(job).is_some();
@@ -153,6 +166,12 @@ pub fn waiters(job: &Job) -> (Vec<Waiter>, usize) {
     (waiters, unreadable)
 }
 
+/// Whether everyone who waited was cancelled.
+pub fn is_unwanted(job: &Job) -> bool {
+    let (waiters, unreadable) = waiters(job);
+    unreadable == 0 && overflowed(job) == 0 && waiters.iter().all(|waiter| waiter.cancelled.is_some())
+}
+
 /// How many waiters went to the Job's overflow queue.
 pub fn overflowed(job: &Job) -> u64 {
     let marks = annotations(job).filter(|(name, _)| name.starts_with(manifest::OVERFLOW_PREFIX));
@@ -174,6 +193,17 @@ pub fn key(job: &Job) -> Option<RequestKey> {
 
 pub fn template(job: &Job) -> &str {
     job.metadata.labels.as_ref().and_then(|labels| labels.get(manifest::TEMPLATE)).map_or("", String::as_str)
+}
+
+/// What the Job takes up while it lives.
+pub fn occupant(job: &Job) -> Occupant {
+    let label = |name: &str| job.metadata.labels.as_ref()?.get(name).cloned();
+    Occupant {
+        lane: label(manifest::LANE).unwrap_or_default(),
+        template: label(manifest::TEMPLATE).unwrap_or_default(),
+        producer: annotation(job, manifest::PRODUCER).map(str::to_owned),
+        job: job.metadata.name.clone().unwrap_or_default(),
+    }
 }
 
 /// Where the result is read; `None` for an annotation that was tampered with, or that a newer version wrote.

@@ -5,6 +5,10 @@
 //! and within a lane to whoever came first and is not held up by a limit of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 /// More Jobs do not end while one create is under way.
 const REMEMBERED: usize = 1024;
@@ -27,10 +31,25 @@ pub struct Candidate {
     pub template_limit: Option<u32>,
     /// Jobs of its producer that may live at once.
     pub producer_limit: Option<u32>,
+    /// Jobs that its producer may begin in a time.
+    pub rate: Option<Rate>,
+}
+
+/// So many in so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub count: NonZeroU32,
+    pub per: Duration,
 }
 
 /// The place of a request in the order of arrival.
-pub type Ticket = u64;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    /// When it was received first, which it keeps in its lane.
+    pub since: Timestamp,
+    /// Tells apart what came at the same time.
+    pub order: u64,
+}
 
 /// Who lives, who begins and who waits.
 #[derive(Debug, Default)]
@@ -67,6 +86,11 @@ impl Lanes {
     /// Whether a Job of this name lives: who wants the same needs no slot, but joins it.
     pub fn lives(&self, job: &str) -> bool {
         self.names.contains_key(job)
+    }
+
+    /// Whether anything limits the Jobs that this candidate counts among.
+    pub fn is_bounded(&self, candidate: &Candidate) -> bool {
+        self.limit.or(candidate.template_limit).or(candidate.producer_limit).is_some()
     }
 
     /// Takes a slot at once, unless a limit is reached or one like this waits already.

@@ -24,10 +24,15 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "jobquay")
 /// `true` as long as the finalizer stands; what the watches select by.
 pub const OPEN: &str = "jobquay.dev/open";
 pub const TEMPLATE: &str = "jobquay.dev/template";
+pub const LANE: &str = "jobquay.dev/lane";
+/// The broker-validated name of whoever the Job was created for.
+pub const PRODUCER: &str = "jobquay.dev/producer";
 pub const SHARD: &str = "jobquay.dev/shard";
 pub const KEY: &str = "jobquay.dev/key";
 pub const RESULT: &str = "jobquay.dev/result";
 pub const CACHE: &str = "jobquay.dev/cache";
+/// How long it may take to start, to pull its image, and to run.
+pub const LIMITS: &str = "jobquay.dev/limits";
 pub const OUTCOME: &str = "jobquay.dev/outcome";
 /// Followed by 8 hex digits, one of these for each patch: how many waiters went to the Job's overflow queue.
 pub const OVERFLOW_PREFIX: &str = "jobquay.dev/overflow.";
@@ -128,19 +133,23 @@ impl Plan {
             (MANAGED_BY.0, MANAGED_BY.1.to_owned()),
             (OPEN, "true".to_owned()),
             (TEMPLATE, self.template.clone()),
+            (LANE, self.lane.clone()),
             (SHARD, self.key.shard().to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
     }
 
-    fn annotations(&self, waiter: &Waiter) -> [(String, String); 4] {
-        [
+    fn annotations(&self, waiter: &Waiter) -> Vec<(String, String)> {
+        let mut annotations = vec![
             (KEY.into(), self.key.to_string()),
             (RESULT.into(), json!(self.result).to_string()),
             (CACHE.into(), json!(self.cache).to_string()),
+            (LIMITS.into(), json!(self.limits).to_string()),
             (waiter_annotation(waiter), encode_waiter(waiter)),
-        ]
+        ];
+        annotations.extend(waiter.producer.clone().map(|producer| (PRODUCER.into(), producer)));
+        annotations
     }
 }
 

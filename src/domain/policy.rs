@@ -174,6 +174,7 @@ policies:
             traceparent: None,
             tracestate: None,
             redelivered: false,
+            parked: false,
             received_at: jiff::Timestamp::UNIX_EPOCH,
             minted_id: "m".into(),
         };

@@ -38,6 +38,8 @@ pub struct Arrival {
     pub traceparent: Option<String>,
     pub tracestate: Option<String>,
     pub redelivered: bool,
+    /// It has waited in a lane, and may have been handled from its first queue as well.
+    pub parked: bool,
     pub received_at: Timestamp,
     /// The request id when the producer gave none.
     pub minted_id: String,
@@ -49,6 +51,7 @@ pub struct Request {
     pub waiter: Waiter,
     pub producer: Option<String>,
     pub redelivered: bool,
+    pub parked: bool,
     pub work: Work,
     pub cache: CacheControl,
     pub on_duplicate: OnDuplicate,
@@ -132,6 +135,7 @@ pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
             waiter: Waiter { wants_progress: run.wants_progress, ..waiter },
             producer: arrival.user_id.clone(),
             redelivered: arrival.redelivered,
+            parked: arrival.parked,
             work: run.work,
             cache: run.cache,
             on_duplicate: run.on_duplicate,

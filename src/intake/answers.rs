@@ -7,7 +7,7 @@ use crate::cache::Entry;
 use crate::domain::event::{Event, ResultView, ServedBy, Timings, Verdict};
 use crate::domain::manifest::Plan;
 use crate::domain::rejection::Rejection;
-use crate::domain::request::Arrival;
+use crate::domain::request::{Arrival, Request};
 use crate::domain::waiter::Waiter;
 
 impl Intake {
@@ -31,6 +31,23 @@ impl Intake {
         Ok(self.replies.send(&event).await?)
     }
 
+    /// Says that the request has its place, to those who want to know. One that comes from its lane had its
+    /// place there already.
+    pub(super) async fn accept(&self, request: Request, plan: &Plan) -> Result<(), Unsettled> {
+        if request.parked {
+            return Ok(());
+        }
+        let event = Event {
+            waiter: &self.addressed(request.waiter),
+            verdict: Verdict::Accepted,
+            key: Some(&plan.key),
+            template: Some(&plan.template),
+            job: None,
+            timings: Timings::default(),
+        };
+        Ok(self.replies.announce(&event).await?)
+    }
+
     /// Tells the producer, or, where no address may be written to, the operator.
     pub(super) async fn reject(
         &self,
@@ -51,6 +68,7 @@ impl Intake {
     /// Sends a verdict that no Job stands behind, and remembers it: a redelivery after a lost
     /// acknowledgement could come to another one.
     pub(super) async fn answer(&self, waiter: Waiter, verdict: Verdict<'_>) -> Result<(), Unsettled> {
+        let waiter = self.addressed(waiter);
         let event =
             Event { waiter: &waiter, verdict, key: None, template: None, job: None, timings: Timings::default() };
         self.replies.send(&event).await?;

@@ -31,4 +31,12 @@ impl Patience {
             () = stop.cancelled() => Err(Unsettled::Stopping),
         }
     }
+
+    /// Resolves when the delivery was held too long, or when the process stops.
+    pub(super) async fn over(&self, stop: &CancellationToken) -> Unsettled {
+        tokio::select! {
+            () = tokio::time::sleep(HOLD.saturating_sub(self.begun.elapsed())) => Unsettled::Held(HOLD),
+            () = stop.cancelled() => Unsettled::Stopping,
+        }
+    }
 }

@@ -1,15 +1,15 @@
-//! The session that consumes requests.
+//! The session that consumes requests and the lanes in which they wait.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Event};
+use lapin::{Connection, Event};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::pending::own_user;
+use super::sources::Sources;
 use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, connect, short, topology};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
@@ -20,10 +20,11 @@ use crate::telemetry::metrics::Metrics;
 /// A session that survived this long with one message at a time has got past what it could not read.
 const CAREFUL_FOR: Duration = Duration::from_secs(5);
 
-/// Consumes `jobquay.requests`, one session after the other.
+/// Consumes `jobquay.requests` and the pending queues, one session after the other.
 pub struct Consumer {
     pub config: Amqp,
     pub exchange: Option<String>,
+    pub lanes: Vec<String>,
     pub name: String,
     pub health: Health,
     pub metrics: Metrics,
@@ -98,11 +99,12 @@ impl Consumer {
         F: Future<Output = ()> + Send + 'static,
     {
         let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
-        topology::prepare(&connection, self.config.topology, self.exchange.as_deref()).await?;
+        topology::prepare(&connection, self.config.topology, self.exchange.as_deref(), &self.lanes).await?;
         let prefetch = if intensity == Intensity::OneByOne { 1 } else { self.config.prefetch };
-        let (channel, mut deliveries) = consume(&connection, prefetch).await?;
-        let mut events = connection.events_listener();
         let broken = CancellationToken::new();
+        let mut sources =
+            Sources::open(&connection, prefetch, &self.lanes, own_user(&self.config), broken.clone()).await?;
+        let mut events = connection.events_listener();
         let careful = tokio::time::sleep(CAREFUL_FOR);
         tokio::pin!(careful);
         let mut proven = false;
@@ -115,7 +117,7 @@ impl Consumer {
                 () = &mut careful, if !proven => {
                     backoff.reset();
                     if intensity == Intensity::OneByOne {
-                        let drained = drain(&connection, &channel, deliveries, &broken, handlers);
+                        let drained = drain(&connection, &mut sources, handlers);
                         // The one handler may wait for long; its delivery comes again.
                         let _ = tokio::time::timeout(CAREFUL_FOR, drained).await;
                         handlers.shutdown().await;
@@ -128,45 +130,20 @@ impl Consumer {
                         return Err(Error::Amqp { action: "keep the connection", source });
                     }
                 }
-                delivery = deliveries.next() => match delivery {
-                    Some(Ok(delivery)) => drop(handlers.spawn(handle(Delivery::new(delivery, broken.clone())))),
-                    Some(Err(source)) => return Err(Error::Amqp { action: "consume", source }),
-                    None => return Err(Error::Cancelled(REQUESTS)),
-                },
+                delivery = sources.next() => drop(handlers.spawn(handle(delivery?))),
                 Some(_) = handlers.join_next() => {}
             }
         }
         self.health.set(Edge::Consumer, false);
-        drain(&connection, &channel, deliveries, &broken, handlers).await?;
+        drain(&connection, &mut sources, handlers).await?;
         Ok(End::Stopped)
     }
 }
 
-async fn consume(connection: &Connection, prefetch: u16) -> Result<(Channel, lapin::Consumer), Error> {
-    let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
-    call("set the prefetch", CALL_TIMEOUT, channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
-    let consumed =
-        channel.basic_consume(short(REQUESTS)?, short("")?, BasicConsumeOptions::default(), FieldTable::default());
-    let deliveries = call("consume", CALL_TIMEOUT, consumed).await?;
-    Ok((channel, deliveries))
-}
-
 /// Takes nothing more, hands back what was not begun, waits for what was, and says goodbye. The
 /// caller bounds the wait.
-async fn drain(
-    connection: &Connection,
-    channel: &Channel,
-    mut deliveries: lapin::Consumer,
-    broken: &CancellationToken,
-    handlers: &mut JoinSet<()>,
-) -> Result<(), Error> {
-    call("cancel the consumer", CALL_TIMEOUT, channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default()))
-        .await?;
-    let mut handed_back = 0;
-    while let Some(Ok(delivery)) = deliveries.next().await {
-        Delivery::new(delivery, broken.clone()).requeue().await;
-        handed_back += 1;
-    }
+async fn drain(connection: &Connection, sources: &mut Sources, handlers: &mut JoinSet<()>) -> Result<(), Error> {
+    let handed_back = sources.close().await?;
     let held = handlers.len();
     while handlers.join_next().await.is_some() {}
     info!(held, handed_back, "stopped consuming");

@@ -20,6 +20,8 @@ pub struct Message {
     pub reply_to: Option<String>,
     /// The AMQP property `type`.
     pub kind: Option<String>,
+    /// Only ever the own name: the broker ends the channel over any other.
+    pub user_id: Option<String>,
     /// Text values only: these survive the conversion to AMQP 1.0.
     pub headers: Vec<(&'static str, String)>,
     /// Whether the broker must return it when no queue takes it.
@@ -45,6 +47,9 @@ impl Message {
         }
         if let Some(reply_to) = &self.reply_to {
             properties = properties.with_reply_to(short(reply_to)?);
+        }
+        if let Some(user_id) = &self.user_id {
+            properties = properties.with_user_id(short(user_id)?);
         }
         if let Some(kind) = &self.kind {
             properties = properties.with_type(short(kind)?);

@@ -12,7 +12,7 @@ use lapin::{Channel, Connection};
 use tokio::sync::Mutex;
 use tracing::warn;
 
-use super::{CALL_TIMEOUT, Error, Message, Publisher, Receipt, call, connect, short};
+use super::{CALL_TIMEOUT, DELIVERY_LIMIT, Error, Message, Publisher, Receipt, call, connect, short};
 use crate::config::Amqp;
 use crate::domain::waiter::Waiter;
 use crate::telemetry::chain;
@@ -20,9 +20,6 @@ use crate::telemetry::chain;
 /// A completion removes its queue. One that is never completed, or was left by a request whose Job had
 /// just ended, goes after 30 days.
 const EXPIRES_MILLISECONDS: i64 = 30 * 24 * 3600 * 1000;
-/// A reader that gives back what it read counts as a failed delivery of each; RabbitMQ 4 drops a message
-/// after 20 of these unless told otherwise. (-1 for "never" would mean "at once" to 3.10.)
-const DELIVERY_LIMIT: i64 = 1_000_000;
 /// How many queues are remembered as declared.
 const REMEMBERED: usize = 1024;
 
@@ -61,6 +58,7 @@ impl Overflow {
             correlation_id: None,
             reply_to: None,
             kind: None,
+            user_id: None,
             headers: Vec::new(),
             mandatory: true,
         };

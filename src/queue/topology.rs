@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ExchangeKind};
 use tracing::warn;
 
-use super::{CALL_TIMEOUT, DEAD, Error, REQUESTS, UNDELIVERABLE, call, short};
+use super::{CALL_TIMEOUT, DEAD, DELIVERY_LIMIT, Error, REQUESTS, UNDELIVERABLE, call, pending_queue, short};
 use crate::config::Topology;
 use crate::telemetry::chain;
 
@@ -16,7 +16,12 @@ use crate::telemetry::chain;
 pub const QUEUES: [&str; 3] = [REQUESTS, DEAD, UNDELIVERABLE];
 
 /// Makes or checks what the consumer needs.
-pub(super) async fn prepare(connection: &Connection, topology: Topology, exchange: Option<&str>) -> Result<(), Error> {
+pub(super) async fn prepare(
+    connection: &Connection,
+    topology: Topology,
+    exchange: Option<&str>,
+    lanes: &[String],
+) -> Result<(), Error> {
     match topology {
         Topology::Check => {
             for queue in [DEAD, UNDELIVERABLE] {
@@ -34,6 +39,9 @@ pub(super) async fn prepare(connection: &Connection, topology: Topology, exchang
         Topology::Declare => {
             for queue in QUEUES {
                 declare(connection, queue).await?;
+            }
+            for lane in lanes {
+                declare_pending(connection, &pending_queue(lane)).await?;
             }
             match exchange {
                 Some(exchange) => declare_exchange(connection, exchange).await,
@@ -67,6 +75,14 @@ pub async fn look_at_exchange(connection: &Connection, exchange: &str) -> Result
 async fn declare(connection: &Connection, queue: &str) -> Result<(), Error> {
     let mut arguments = FieldTable::default();
     arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
+    declare_as(connection, queue, arguments).await
+}
+
+/// As the queue of requests, but what waits long in a lane is handed back and taken again.
+async fn declare_pending(connection: &Connection, queue: &str) -> Result<(), Error> {
+    let mut arguments = FieldTable::default();
+    arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
+    arguments.insert(short("x-delivery-limit")?, AMQPValue::LongLongInt(DELIVERY_LIMIT));
     declare_as(connection, queue, arguments).await
 }
 

@@ -28,6 +28,8 @@ pub struct Metrics {
     pub cache_lookups: ByOne,
     /// By `result`: stored, kept (another value was first), error, skipped.
     pub cache_stores: ByOne,
+    /// Requests that were put into a lane.
+    pub parked: Counter,
     pub jobs_open: Gauge,
     pub jobs_created: Counter,
     pub jobs_joined: Counter,
@@ -70,6 +72,7 @@ impl Exposition {
         registry.register("requests_finished", "Terminal events that were confirmed", m.finished);
         registry.register("cache_lookups", "Lookups in the result cache", m.cache_lookups);
         registry.register("cache_stores", "Results offered to the result cache", m.cache_stores);
+        registry.register("requests_parked", "Requests that found no slot and wait in their lane", m.parked);
         registry.register("jobs_open", "Jobs that still owe answers, at the last look", m.jobs_open);
         registry.register("jobs_created", "Jobs created", m.jobs_created);
         registry.register("jobs_joined", "Requests that joined a Job that was there", m.jobs_joined);

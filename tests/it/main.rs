@@ -7,11 +7,13 @@
 mod support;
 
 mod cache_control;
+mod cancel;
 mod collisions;
 mod command_line;
 mod crashes;
 mod failures;
 mod fan_in;
+mod lanes;
 mod main_job;
 mod manifests;
 mod operations;

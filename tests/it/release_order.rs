@@ -49,7 +49,9 @@ fn plan() -> Plan {
         job: json!({"spec": {"suspend": true, "template": {"spec": {"containers": containers}}}}),
         result: ResultPlan { source: ResultSource::None, max: 0 },
         cache: CachePlan { store: false, ttl_seconds: 0 },
-        limits: Limits { start: LIMIT, run: LIMIT },
+        limits: Limits { start: LIMIT, image_pull: LIMIT, run: LIMIT },
+        lane: "default".into(),
+        in_flight: None,
         labels: Vec::new(),
     }
 }
@@ -60,8 +62,14 @@ fn waiter(id: &str) -> Waiter {
 
 async fn place(jobs: &Jobs, id: &str) -> Placement {
     let waiter = waiter(id);
-    let claim =
-        Claim { waiter: &waiter, may_stand: false, may_join: true, wants_new: false, looked_up: Instant::now() };
+    let claim = Claim {
+        waiter: &waiter,
+        may_stand: false,
+        undecided: false,
+        may_join: true,
+        wants_new: false,
+        looked_up: Instant::now(),
+    };
     jobs.create_or_join(&plan(), &claim).await.expect("an answer")
 }
 
@@ -69,7 +77,7 @@ async fn place(jobs: &Jobs, id: &str) -> Placement {
 async fn a_job_that_was_joined_since_it_was_read_is_not_released() {
     let world = World::new("release").await;
     let jobs = jobs(&world);
-    assert_eq!(place(&jobs, "one").await, Placement::Created);
+    assert!(matches!(place(&jobs, "one").await, Placement::Created { .. }));
     let read = jobs.get(&plan().name()).await.expect("an answer").expect("the Job");
     assert_eq!(place(&jobs, "two").await, Placement::Joined);
     let outcome = Outcome::Succeeded(Payload::none());
@@ -102,7 +110,7 @@ async fn nobody_joins_a_job_that_was_released_meanwhile() {
     for round in 0..20 {
         let id = |role: &str| format!("{role}-{round}");
         let first = place(&jobs, &id("first")).await;
-        assert_eq!(first, Placement::Created, "round {round}");
+        assert!(matches!(first, Placement::Created { .. }), "round {round}");
         let read = jobs.get(&plan().name()).await.expect("an answer").expect("the Job");
         let outcome = Outcome::Succeeded(Payload::none());
         let record = outcome.record();
@@ -143,7 +151,8 @@ async fn a_handler_that_was_slow_since_its_lookup_does_not_create() {
     let jobs = jobs(&world);
     let waiter = waiter("one");
     let looked_up = Instant::now().checked_sub(Duration::from_secs(6)).expect("the machine has been up for that long");
-    let claim = Claim { waiter: &waiter, may_stand: false, may_join: true, wants_new: false, looked_up };
+    let claim =
+        Claim { waiter: &waiter, may_stand: false, undecided: false, may_join: true, wants_new: false, looked_up };
     assert_eq!(jobs.create_or_join(&plan(), &claim).await.expect("an answer"), Placement::TooSlow);
     assert!(world.all_jobs().await.is_empty());
 }

@@ -1,9 +1,13 @@
 use super::*;
 
+fn at(order: u64) -> Ticket {
+    Ticket { since: Timestamp::UNIX_EPOCH, order }
+}
+
 fn candidate(lane: &str, template: &str, producer: &str, job: &str) -> Candidate {
     let occupant =
         Occupant { lane: lane.into(), template: template.into(), producer: Some(producer.into()), job: job.into() };
-    Candidate { occupant, template_limit: None, producer_limit: None }
+    Candidate { occupant, template_limit: None, producer_limit: None, rate: None }
 }
 
 fn lanes(limit: u32, weights: &[(&str, u32)]) -> Lanes {
@@ -11,39 +15,39 @@ fn lanes(limit: u32, weights: &[(&str, u32)]) -> Lanes {
 }
 
 /// Grants all there is room for.
-fn granted(lanes: &mut Lanes) -> Vec<Ticket> {
-    std::iter::from_fn(|| lanes.next(|_| true)).collect()
+fn granted(lanes: &mut Lanes) -> Vec<u64> {
+    std::iter::from_fn(|| lanes.next(|_| true)).map(|ticket| ticket.order).collect()
 }
 
 #[test]
 fn slots_are_taken_up_to_the_limit_and_freed_by_the_end_of_a_job() {
     let mut lanes = lanes(2, &[]);
-    assert!(lanes.take(1, &candidate("a", "t", "p", "j1")) && lanes.take(2, &candidate("a", "t", "p", "j2")));
-    assert!(!lanes.take(3, &candidate("a", "t", "p", "j3")));
-    lanes.became(1, "u1");
+    assert!(lanes.take(at(1), &candidate("a", "t", "p", "j1")) && lanes.take(at(2), &candidate("a", "t", "p", "j2")));
+    assert!(!lanes.take(at(3), &candidate("a", "t", "p", "j3")));
+    lanes.became(at(1), "u1");
     assert!(lanes.lives("j1") && !lanes.lives("j2"), "what begins does not live yet");
-    assert!(!lanes.take(3, &candidate("a", "t", "p", "j3")), "a Job counts once, begun or alive");
-    lanes.release(2);
-    assert!(lanes.take(4, &candidate("a", "t", "p", "j4")));
+    assert!(!lanes.take(at(3), &candidate("a", "t", "p", "j3")), "a Job counts once, begun or alive");
+    lanes.release(at(2));
+    assert!(lanes.take(at(4), &candidate("a", "t", "p", "j4")));
     lanes.gone("u1");
     lanes.gone("u1");
-    assert!(!lanes.lives("j1") && lanes.take(5, &candidate("a", "t", "p", "j5")));
+    assert!(!lanes.lives("j1") && lanes.take(at(5), &candidate("a", "t", "p", "j5")));
 }
 
 #[test]
 fn freed_slots_are_shared_by_weight_and_nobody_starves() {
     let mut lanes = lanes(8, &[("bulk", 1), ("quick", 3)]);
     for ticket in 0..100 {
-        lanes.wait(ticket, candidate("bulk", "b", "flood", &format!("b{ticket}")));
+        lanes.wait(at(ticket), candidate("bulk", "b", "flood", &format!("b{ticket}")));
     }
     for ticket in 100..200 {
-        lanes.wait(ticket, candidate("quick", "q", "calm", &format!("q{ticket}")));
+        lanes.wait(at(ticket), candidate("quick", "q", "calm", &format!("q{ticket}")));
     }
     let first = granted(&mut lanes);
     assert_eq!(first.iter().filter(|ticket| **ticket < 100).count(), 2, "one quarter of eight: {first:?}");
-    lanes.became(first[0], "u");
+    lanes.became(at(first[0]), "u");
     lanes.gone("u");
-    let lane_of = |ticket: Ticket| if ticket < 100 { "bulk" } else { "quick" };
+    let lane_of = |ticket: u64| if ticket < 100 { "bulk" } else { "quick" };
     assert_eq!(lane_of(granted(&mut lanes)[0]), lane_of(first[0]), "the lane that has lost a slot gets it");
 }
 
@@ -51,47 +55,47 @@ fn freed_slots_are_shared_by_weight_and_nobody_starves() {
 fn within_a_lane_the_first_goes_first_unless_a_limit_of_its_own_holds_it_up() {
     let mut lanes = lanes(10, &[]);
     let limited = |job: &str| Candidate { template_limit: Some(1), ..candidate("a", "narrow", "p", job) };
-    lanes.wait(1, limited("n1"));
-    lanes.wait(2, limited("n2"));
-    lanes.wait(3, candidate("a", "wide", "p", "w"));
+    lanes.wait(at(1), limited("n1"));
+    lanes.wait(at(2), limited("n2"));
+    lanes.wait(at(3), candidate("a", "wide", "p", "w"));
     assert_eq!(granted(&mut lanes), [1, 3]);
     let single = |job: &str| Candidate { producer_limit: Some(1), ..candidate("a", "x", "one", job) };
-    assert!(lanes.take(4, &single("s1")));
-    assert!(!lanes.take(5, &single("s2")));
-    lanes.release(1);
+    assert!(lanes.take(at(4), &single("s1")));
+    assert!(!lanes.take(at(5), &single("s2")));
+    lanes.release(at(1));
     assert_eq!(granted(&mut lanes), [2]);
 }
 
 #[test]
 fn who_comes_later_does_not_overtake_one_like_it_that_waits() {
     let mut lanes = lanes(1, &[]);
-    assert!(lanes.take(1, &candidate("a", "t", "p", "j1")));
-    lanes.wait(2, candidate("a", "t", "p", "j2"));
-    lanes.release(1);
-    assert!(!lanes.take(3, &candidate("a", "t", "p", "j3")));
-    assert!(lanes.take(4, &candidate("b", "t", "p", "j4")), "another lane has its own order");
+    assert!(lanes.take(at(1), &candidate("a", "t", "p", "j1")));
+    lanes.wait(at(2), candidate("a", "t", "p", "j2"));
+    lanes.release(at(1));
+    assert!(!lanes.take(at(3), &candidate("a", "t", "p", "j3")));
+    assert!(lanes.take(at(4), &candidate("b", "t", "p", "j4")), "another lane has its own order");
 }
 
 #[test]
 fn a_request_that_is_refused_for_now_keeps_its_place_and_holds_up_nobody() {
     let mut lanes = lanes(5, &[]);
-    lanes.wait(1, candidate("a", "t", "slow", "j1"));
-    lanes.wait(2, candidate("a", "t", "fast", "j2"));
+    lanes.wait(at(1), candidate("a", "t", "slow", "j1"));
+    lanes.wait(at(2), candidate("a", "t", "fast", "j2"));
     let admits = |candidate: &Candidate| candidate.occupant.producer.as_deref() == Some("fast");
-    assert_eq!((lanes.next(admits), lanes.next(admits)), (Some(2), None));
-    assert_eq!(lanes.next(|_| true), Some(1));
+    assert_eq!((lanes.next(admits), lanes.next(admits)), (Some(at(2)), None));
+    assert_eq!(lanes.next(|_| true), Some(at(1)));
 }
 
 #[test]
 fn who_waits_for_what_lives_needs_no_slot() {
     let mut lanes = lanes(1, &[]);
-    lanes.wait(1, candidate("a", "t", "p", "same"));
-    lanes.wait(2, candidate("a", "t", "p", "same"));
-    lanes.wait(3, candidate("a", "t", "p", "other"));
+    lanes.wait(at(1), candidate("a", "t", "p", "same"));
+    lanes.wait(at(2), candidate("a", "t", "p", "same"));
+    lanes.wait(at(3), candidate("a", "t", "p", "other"));
     assert_eq!(granted(&mut lanes), [1]);
     assert!(lanes.joiners().is_empty(), "it does not live yet");
-    lanes.became(1, "u");
-    assert_eq!(lanes.joiners(), [2]);
+    lanes.became(at(1), "u");
+    assert_eq!(lanes.joiners(), [at(2)]);
     assert_eq!(lanes.load()["a"], (1, 1));
 }
 
@@ -102,16 +106,16 @@ fn a_list_that_lacks_a_job_frees_its_slot_and_until_then_it_counts() {
     lanes.saw("u2", candidate("a", "t", "p", "j2").occupant);
     lanes.relisting();
     lanes.saw("u2", candidate("a", "t", "p", "j2").occupant);
-    assert!(!lanes.take(1, &candidate("a", "t", "p", "j3")));
+    assert!(!lanes.take(at(1), &candidate("a", "t", "p", "j3")));
     lanes.listed();
-    assert!(lanes.take(1, &candidate("a", "t", "p", "j3")) && !lanes.lives("j1"));
+    assert!(lanes.take(at(1), &candidate("a", "t", "p", "j3")) && !lanes.lives("j1"));
 }
 
 #[test]
 fn a_job_that_ended_before_its_create_was_answered_takes_no_slot() {
     let mut lanes = lanes(1, &[]);
-    assert!(lanes.take(1, &candidate("a", "t", "p", "j1")));
+    assert!(lanes.take(at(1), &candidate("a", "t", "p", "j1")));
     lanes.gone("u1");
-    lanes.became(1, "u1");
-    assert!(!lanes.lives("j1") && lanes.take(2, &candidate("a", "t", "p", "j2")));
+    lanes.became(at(1), "u1");
+    assert!(!lanes.lives("j1") && lanes.take(at(2), &candidate("a", "t", "p", "j2")));
 }

@@ -13,6 +13,7 @@ fn arrival(body: &[u8]) -> Arrival {
         traceparent: None,
         tracestate: None,
         redelivered: false,
+        parked: false,
         received_at: Timestamp::UNIX_EPOCH,
         minted_id: "minted".into(),
     }

@@ -87,6 +87,26 @@ impl Producer {
         id
     }
 
+    /// Sends all at once; returns when every confirm is there.
+    pub(crate) async fn send_many(&self, requests: impl Iterator<Item = Request>) {
+        futures_util::stream::iter(requests)
+            .for_each_concurrent(500, async |request| drop(self.send(request).await))
+            .await;
+    }
+
+    /// Puts a message with headers into a queue.
+    pub(crate) async fn send_to(&self, queue: &str, body: &Value, headers: &[(&str, &str)]) {
+        let mut table = FieldTable::default();
+        for (name, value) in headers {
+            table.insert((*name).into(), lapin::types::AMQPValue::LongString((*value).into()));
+        }
+        let properties = BasicProperties::default().with_headers(table).with_reply_to(self.replies.as_str().into());
+        let mandatory = BasicPublishOptions { mandatory: true, immediate: false };
+        let body = body.to_string();
+        let published = self.channel.basic_publish("".into(), queue.into(), mandatory, body.as_bytes(), properties);
+        assert!(published.await.expect("a publish").await.expect("a confirm").take_message().is_none());
+    }
+
     /// The next event.
     pub(crate) async fn event(&mut self) -> Event {
         self.event_within(PATIENCE).await.expect("an event")

@@ -1,0 +1,100 @@
+//! Waiters that do not want their answer any more.
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
+
+use super::{Error, Jobs, call};
+use crate::domain::job;
+use crate::domain::manifest::{MANAGED_BY, encode_waiter, waiter_annotation};
+use crate::domain::waiter::Waiter;
+
+/// What became of the wish to cancel one waiter of a Job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// It is marked, by this or an earlier try.
+    Cancelled,
+    /// The Job has come to its end, or the waiter is not on it.
+    TooLate,
+}
+
+impl Jobs {
+    /// The waiters of this request, on whichever Jobs they stand.
+    pub async fn waiters_of(&self, request_id: &str) -> Result<Vec<(String, Waiter)>, Error> {
+        let (label, jobquay) = MANAGED_BY;
+        let mut found = Vec::new();
+        let mut page = ListParams::default().labels(&format!("{label}={jobquay}")).limit(500);
+        loop {
+            let list = call("list Jobs", self.call_timeout, self.reader().list(&page)).await?;
+            for job in &list.items {
+                let name = job.metadata.name.clone().unwrap_or_default();
+                let (waiters, _) = job::waiters(job);
+                let theirs = waiters.into_iter().filter(|waiter| waiter.request_id == request_id);
+                found.extend(theirs.map(|waiter| (name.clone(), waiter)));
+            }
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// Marks one waiter of a Job as cancelled, and deletes a Job that nobody wants any more.
+    pub async fn withdraw(&self, job: &str, waiter: &Waiter, reason: &str) -> Result<Withdrawn, Error> {
+        loop {
+            let Some(job) = self.get(job).await? else { return Ok(Withdrawn::TooLate) };
+            let (waiters, _) = job::waiters(&job);
+            let Some(own) = waiters.into_iter().find(|own| own.id() == waiter.id()) else {
+                return Ok(Withdrawn::TooLate);
+            };
+            let already = own.cancelled.is_some();
+            if !already && (job::finalizer_index(&job).is_none() || job::ending(&job).is_some()) {
+                return Ok(Withdrawn::TooLate);
+            }
+            let marked = if already { Some(job) } else { self.mark_cancelled(&job, own, reason).await? };
+            // `None`: somebody wrote at the same time, and it has to be looked at again.
+            let Some(job) = marked else { continue };
+            if self.delete_unwanted(&job).await? {
+                return Ok(Withdrawn::Cancelled);
+            }
+        }
+    }
+
+    async fn mark_cancelled(&self, job: &Job, own: Waiter, reason: &str) -> Result<Option<Job>, Error> {
+        let _write = self.write_slot().await;
+        let mark = waiter_annotation(&own);
+        let cancelled = Waiter { cancelled: Some(reason.to_owned()), ..own };
+        // The resource version makes it fail where the Job has ended meanwhile: then it has an answer.
+        let patch = json!({"metadata": {
+            "resourceVersion": job.metadata.resource_version,
+            "annotations": {mark: encode_waiter(&cancelled)},
+        }});
+        let name = job.metadata.name.clone().unwrap_or_default();
+        let (params, patch, jobs) = (PatchParams::default(), Patch::Merge(patch), self.writer());
+        match call("cancel a waiter", self.call_timeout, jobs.patch(&name, &params, &patch)).await {
+            Ok(job) => Ok(Some(job)),
+            Err(error) if error.is_conflict() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes a Job whose waiters were all cancelled. `false` where it has changed since it was read:
+    /// somebody may have joined.
+    async fn delete_unwanted(&self, job: &Job) -> Result<bool, Error> {
+        let unwanted = job::finalizer_index(job).is_some() && job::is_unwanted(job);
+        if !unwanted || job.metadata.deletion_timestamp.is_some() || job::ending(job).is_some() {
+            return Ok(true);
+        }
+        let _write = self.write_slot().await;
+        let as_read =
+            Preconditions { uid: job.metadata.uid.clone(), resource_version: job.metadata.resource_version.clone() };
+        let delete = DeleteParams::background().preconditions(as_read);
+        let name = job.metadata.name.clone().unwrap_or_default();
+        match call("delete a Job", self.call_timeout, self.writer().delete(&name, &delete)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Cancellations: a request that its producer does not want any more.
+//!
+//! What stands on a Job is marked there. What is still queued is remembered, and answered when it comes;
+//! that memory is in Redis, and without Redis a queued request runs all the same.
+
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::patience::Patience;
+use super::{Decision, Intake, Unsettled};
+use crate::cluster::{self, Withdrawn};
+use crate::domain::event::{ResultView, Verdict};
+use crate::domain::manifest::Plan;
+use crate::domain::outcome::Payload;
+use crate::domain::rejection::{Code, Rejection};
+use crate::domain::request::{Arrival, Cancel, Request};
+use crate::domain::waiter::Waiter;
+use crate::telemetry::chain;
+
+const NO_REASON: &str = "cancelled by its producer";
+
+// The words of `outcome` in the answer to a cancellation.
+/// It was taken off its Job, and its own answer says `cancelled`.
+const CANCELLED: &str = "cancelled";
+/// Its Job had come to an end before.
+const FINISHED: &str = "finished";
+/// It stands on no Job; if it is still queued, it is answered `cancelled` when it comes.
+const AWAITED: &str = "awaited";
+/// It stands on no Job, and nothing is remembered since Redis is away.
+const NOT_FOUND: &str = "not_found";
+
+impl Intake {
+    /// Cancels a request and answers both it and the cancellation.
+    pub(super) async fn cancel(&self, arrival: &Arrival, cancel: Cancel) -> Result<(), Unsettled> {
+        if arrival.redelivered && self.store.was_answered(&cancel.waiter.id()).await {
+            return Ok(());
+        }
+        let producer = cancel.waiter.producer.clone();
+        if let Some(reply_to) = &cancel.waiter.reply_to
+            && let Err(rejection) = self.policies.allow_reply(producer.as_deref(), reply_to)
+        {
+            return self.reject(arrival, cancel.waiter, &rejection).await;
+        }
+        let reason = cancel.reason.as_deref().unwrap_or(NO_REASON);
+        // Remembered first: a request that finds its place meanwhile looks for this afterwards.
+        let remembered = self.store.record_cancellation(producer.as_deref(), &cancel.request_id, reason).await;
+        let found = self.patiently(|| self.jobs.waiters_of(&cancel.request_id)).await?;
+        let others = found.iter().any(|(_, waiter)| waiter.producer != producer);
+        let theirs: Vec<_> = found.into_iter().filter(|(_, waiter)| waiter.producer == producer).collect();
+        if theirs.is_empty() && others {
+            let why = format!("the request {} is another producer's", cancel.request_id);
+            let rejection = Rejection::at(Code::PolicyDenied, "/cancel/request_id", why);
+            return self.reject(arrival, cancel.waiter, &rejection).await;
+        }
+        let mut outcome = if remembered { AWAITED } else { NOT_FOUND };
+        for (job, waiter) in theirs {
+            let withdrawn = self.patiently(|| self.jobs.withdraw(&job, &waiter, reason)).await?;
+            outcome = match withdrawn {
+                Withdrawn::Cancelled => CANCELLED,
+                Withdrawn::TooLate => FINISHED,
+            };
+            if withdrawn == Withdrawn::Cancelled {
+                self.answer(waiter, Verdict::Cancelled { reason }).await?;
+            }
+        }
+        self.slots.nudge(&cancel.request_id);
+        info!(request.id = cancel.request_id, outcome, "asked to cancel");
+        let payload =
+            Payload::new(json!({"request_id": cancel.request_id, "outcome": outcome}).to_string().into_bytes());
+        let result = ResultView { payload: &payload, age_seconds: 0, expires_at: None, reference: None };
+        self.answer(cancel.waiter, Verdict::Handled { result }).await
+    }
+
+    /// The reason, if the request was cancelled before it came here.
+    pub(super) async fn cancellation(&self, request: &Request) -> Option<String> {
+        self.store.cancellation(request.producer.as_deref(), &request.waiter.request_id).await
+    }
+
+    /// Takes a request off its Job again that was cancelled just while it found its place there.
+    pub(super) async fn withdraw(&self, plan: &Plan, waiter: &Waiter, reason: &str) -> Result<Decision, Unsettled> {
+        let job = plan.name();
+        match self.patiently(|| self.jobs.withdraw(&job, waiter, reason)).await? {
+            Withdrawn::Cancelled => Ok(Decision::Cancelled(reason.to_owned())),
+            Withdrawn::TooLate => Ok(Decision::Placed),
+        }
+    }
+
+    /// Tries until the API server has answered.
+    async fn patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, Unsettled>
+    where
+        F: Future<Output = Result<T, cluster::Error>>,
+    {
+        let mut patience = Patience::new();
+        loop {
+            match call().await {
+                Ok(value) => return Ok(value),
+                Err(error) => {
+                    warn!(error = chain(&error), "cannot cancel yet; trying again");
+                    patience.wait(&self.stop).await?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The place of a request that the cache cannot answer: on a Job that it begins or joins, or in its lane.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use super::patience::Patience;
+use super::{Decision, Intake, Unsettled};
+use crate::cache::{Entry, Lookup};
+use crate::cluster::{self, Claim, Placement, Target};
+use crate::domain::lanes::{Candidate, Occupant, Ticket};
+use crate::domain::manifest::Plan;
+use crate::domain::outcome::{Failure, FailureCode};
+use crate::domain::rejection::{Code, Rejection};
+use crate::domain::request::{CacheMode, Request};
+use crate::domain::waiter::Waiter;
+use crate::queue::{self, Delivery};
+use crate::slots::{Slot, Turn};
+use crate::telemetry::chain;
+use crate::telemetry::metrics::Metrics;
+
+/// An API server gives up on a call after 60 s, and then it has taken effect or never will.
+const UNDECIDED_FOR: Duration = Duration::from_secs(75);
+
+/// Why a request found no place this time; it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum Unplaced {
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+}
+
+/// What a request may do next.
+enum Leave {
+    Begin(Slot),
+    /// A Job of its key lives, or may have its waiter already: joining needs no slot.
+    Join,
+    Park,
+    LookAgain,
+}
+
+/// What is known of a request's place so far.
+struct Quest<'a> {
+    request: &'a Request,
+    delivery: &'a Delivery,
+    plan: &'a Plan,
+    waiter: Waiter,
+    /// A Job that has ended and holds the name.
+    in_the_way: Option<String>,
+    /// An earlier try may have put the request on a Job.
+    may_stand: bool,
+    /// Since when a call may have taken effect that had no answer.
+    undecided: Option<Instant>,
+    /// Its Job was looked at because it may stand there.
+    looked: bool,
+    /// Since when a quota has kept the Job from being created.
+    over_quota: Option<Instant>,
+    patience: Patience,
+}
+
+impl Intake {
+    /// Looks up, then creates or joins, until one of them holds. Every round begins with a lookup: what
+    /// kept the last one from its place may have left a result.
+    pub(super) async fn find_place(
+        &self,
+        request: &Request,
+        delivery: &Delivery,
+        plan: &Plan,
+    ) -> Result<Decision, Unsettled> {
+        let mut quest = Quest {
+            request,
+            delivery,
+            plan,
+            waiter: self.claimant(request),
+            in_the_way: None,
+            may_stand: request.redelivered || request.parked,
+            undecided: request.redelivered.then(Instant::now),
+            looked: false,
+            over_quota: None,
+            patience: Patience::new(),
+        };
+        loop {
+            let late = request.deadline.filter(|deadline| *deadline < Timestamp::now());
+            if let Some(deadline) = late.filter(|_| !quest.may_stand) {
+                return Ok(Decision::Expired(deadline));
+            }
+            let looked_up = Instant::now();
+            let lookup = self.look_up(&quest).await;
+            if lookup.answered {
+                return Ok(Decision::Answered);
+            }
+            if let Some(entry) = lookup.entry {
+                return Ok(Decision::Hit(Box::new(entry)));
+            }
+            if request.cache.mode == CacheMode::Only {
+                return Ok(rejected(Code::CacheMiss, "no cached result, and `cache.mode` is `only`"));
+            }
+            if let Some(reason) = self.cancellation(request).await {
+                return Ok(Decision::Cancelled(reason));
+            }
+            let tried = match late {
+                // Nothing is begun after the deadline, but what an earlier try has begun counts.
+                Some(deadline) => match self.jobs.stands(plan, &quest.claim(looked_up)).await {
+                    Ok(true) => return Ok(Decision::Answered),
+                    Ok(false) => return Ok(Decision::Expired(deadline)),
+                    Err(error) => Err(error.into()),
+                },
+                None => match self.leave(&mut quest).await? {
+                    Leave::Begin(slot) => self.begin(&mut quest, slot, looked_up).await,
+                    Leave::Join => self.jobs.join(plan, &quest.claim(looked_up)).await.map_err(Unplaced::from),
+                    Leave::Park => match self.parking.park(&delivery.arrival, &plan.lane).await {
+                        Ok(()) => {
+                            self.metrics.parked.inc();
+                            return Ok(Decision::Parked);
+                        }
+                        Err(error) => Err(error.into()),
+                    },
+                    Leave::LookAgain => continue,
+                },
+            };
+            if let Some(decision) = self.weigh(&mut quest, tried).await? {
+                return Ok(decision);
+            }
+        }
+    }
+
+    /// What a try came to; `None` for another round.
+    async fn weigh(
+        &self,
+        quest: &mut Quest<'_>,
+        tried: Result<Placement, Unplaced>,
+    ) -> Result<Option<Decision>, Unsettled> {
+        match tried {
+            Ok(Placement::Ended { uid }) => quest.in_the_way = Some(uid),
+            Ok(Placement::TooSlow) => {}
+            Ok(Placement::Terminating | Placement::Moved) => quest.patience.wait(&self.stop).await?,
+            Ok(Placement::Full(target)) => match self.overflow(&quest.waiter, target).await {
+                Ok(true) => return self.placed(quest).await.map(Some),
+                Ok(false) => quest.patience.wait(&self.stop).await?,
+                Err(error) => self.pause(quest, error).await?,
+            },
+            Ok(Placement::Created { .. } | Placement::Joined) => return self.placed(quest).await.map(Some),
+            Ok(Placement::Answered) => return Ok(Some(Decision::Answered)),
+            Ok(Placement::Cancelled(reason)) => return Ok(Some(Decision::Cancelled(reason))),
+            Ok(Placement::Denied(why)) => return Ok(Some(rejected(Code::ClusterDenied, why))),
+            Ok(Placement::Duplicate) => {
+                let why = format!("the Job {} of an equal request lives", quest.plan.name());
+                return Ok(Some(rejected(Code::Duplicate, why)));
+            }
+            Ok(Placement::Foreign { name, why }) => {
+                error!(job.name = name, reason = why, "the name of a Job is taken by something that is not jobquay's");
+                return Ok(Some(rejected(Code::ClusterDenied, format!("the Job's name {name} is taken: {why}"))));
+            }
+            Err(error) => {
+                if let Some(failure) = quest.out_of_quota(&error) {
+                    return Ok(Some(Decision::Failed(Box::new(failure))));
+                }
+                self.pause(quest, error).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins a Job, after taking an ended one out of the way.
+    async fn begin(&self, quest: &mut Quest<'_>, slot: Slot, looked_up: Instant) -> Result<Placement, Unplaced> {
+        if let Some(uid) = quest.in_the_way.take() {
+            self.jobs.delete(&quest.plan.name(), &uid).await?;
+        }
+        let placement = self.jobs.create_or_join(quest.plan, &quest.claim(looked_up)).await?;
+        if let Placement::Created { uid } = &placement {
+            slot.became(uid);
+        }
+        Ok(placement)
+    }
+
+    /// The request stands on a Job. A cancellation that came meanwhile has looked for it too early.
+    async fn placed(&self, quest: &Quest<'_>) -> Result<Decision, Unsettled> {
+        let Quest { request, plan, waiter, .. } = quest;
+        info!(request.id = waiter.request_id, request.key = %plan.key, job.name = plan.name(), "placed");
+        match self.cancellation(request).await {
+            Some(reason) => self.withdraw(plan, waiter, &reason).await,
+            None => Ok(Decision::Placed),
+        }
+    }
+
+    /// To the Job's own queue, and then onto the Job that there is one more; `false` when the Job has
+    /// ended meanwhile: then the request starts over, and nobody reads the copy.
+    async fn overflow(&self, waiter: &Waiter, target: Target) -> Result<bool, Unplaced> {
+        self.overflow.add(&target.name, &target.uid, waiter).await?;
+        Ok(self.jobs.mark_overflow(target).await?)
+    }
+
+    /// Whether the request may begin a Job at once, and otherwise what it does meanwhile. One that comes from
+    /// its lane waits there for its turn.
+    async fn leave(&self, quest: &mut Quest<'_>) -> Result<Leave, Unsettled> {
+        let Quest { request, delivery, plan, .. } = quest;
+        let candidate = candidate(request, plan);
+        let ticket = Ticket { since: delivery.arrival.received_at, order: delivery.order };
+        if self.slots.is_bounded(&candidate) {
+            tokio::select! {
+                () = self.slots.known() => {}
+                held = quest.patience.over(&self.stop) => return Err(held),
+            }
+        }
+        if self.slots.lives(&plan.name()) {
+            return Ok(Leave::Join);
+        }
+        if !request.parked {
+            return Ok(match self.slots.take(ticket, &candidate) {
+                Some(slot) => Leave::Begin(slot),
+                None if quest.may_stand && !std::mem::replace(&mut quest.looked, true) => Leave::Join,
+                None => Leave::Park,
+            });
+        }
+        let late = async {
+            match request.deadline {
+                Some(deadline) => tokio::time::sleep(until(deadline)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            turn = self.slots.turn(ticket, candidate, &request.waiter.request_id) => Ok(match turn {
+                Turn::Begin(slot) => Leave::Begin(slot),
+                Turn::LookAgain => Leave::LookAgain,
+            }),
+            () = late => Ok(Leave::LookAgain),
+            held = quest.patience.over(&self.stop) => Err(held),
+        }
+    }
+
+    async fn look_up(&self, quest: &Quest<'_>) -> Lookup {
+        let Quest { request, plan, .. } = quest;
+        let looks_for_result = matches!(request.cache.mode, CacheMode::Use | CacheMode::Only);
+        let found = match (looks_for_result, quest.may_stand) {
+            (_, true) => self.store.look_up_patiently(&plan.key, Some(&quest.waiter.id())).await,
+            (true, false) => self.store.look_up(&plan.key).await,
+            (false, false) => return Lookup::default(),
+        };
+        if !looks_for_result {
+            return Lookup { entry: None, ..found };
+        }
+        let now = Timestamp::now();
+        let fresh = |entry: &Entry| {
+            entry.expires_at > now && request.cache.max_age.is_none_or(|max_age| entry.age(now) <= max_age)
+        };
+        let word = match &found.entry {
+            None => "miss",
+            Some(entry) if !fresh(entry) => "stale",
+            Some(_) => "hit",
+        };
+        Metrics::count(&self.metrics.cache_lookups, "result", word);
+        Lookup { entry: found.entry.filter(fresh), ..found }
+    }
+
+    /// The waiter as it will stand on a Job.
+    fn claimant(&self, request: &Request) -> Waiter {
+        // A request that found the cached value too old, or did not look, wants a new one kept.
+        let overwrites =
+            matches!(request.cache.mode, CacheMode::Refresh | CacheMode::Bypass) || request.cache.max_age.is_some();
+        Waiter { overwrites, ..self.addressed(request.waiter.clone()) }
+    }
+
+    /// Waits after a failed call.
+    async fn pause(&self, quest: &mut Quest<'_>, error: Unplaced) -> Result<(), Unsettled> {
+        if matches!(&error, Unplaced::Cluster(error) if error.is_undecided()) {
+            (quest.may_stand, quest.undecided) = (true, Some(Instant::now()));
+        }
+        warn!(error = chain(&error), "no place for a request yet; trying again");
+        quest.patience.wait(&self.stop).await
+    }
+}
+
+impl Quest<'_> {
+    fn claim(&self, looked_up: Instant) -> Claim<'_> {
+        Claim {
+            waiter: &self.waiter,
+            may_stand: self.may_stand,
+            undecided: self.undecided.is_some_and(|since| since.elapsed() < UNDECIDED_FOR),
+            may_join: self.request.on_duplicate.may_join(),
+            wants_new: self.request.cache.mode == CacheMode::Refresh,
+            looked_up,
+        }
+    }
+
+    /// A quota empties and fills again, so it is waited for as long as the Job may take to start.
+    fn out_of_quota(&mut self, error: &Unplaced) -> Option<Failure> {
+        let Unplaced::Cluster(error) = error else { return None };
+        let why = error.quota()?;
+        let since = self.over_quota.get_or_insert_with(Instant::now);
+        let start = self.plan.limits.start;
+        (since.elapsed() >= start)
+            .then(|| Failure::of_start(FailureCode::StartQuota, format!("no room within {start:?}: {why}")))
+    }
+}
+
+fn candidate(request: &Request, plan: &Plan) -> Candidate {
+    Candidate {
+        occupant: Occupant {
+            lane: plan.lane.clone(),
+            template: plan.template.clone(),
+            producer: request.producer.clone(),
+            job: plan.name(),
+        },
+        template_limit: plan.in_flight,
+        producer_limit: None,
+        rate: None,
+    }
+}
+
+fn until(deadline: Timestamp) -> Duration {
+    Duration::try_from(deadline.duration_since(Timestamp::now())).unwrap_or_default()
+}
+
+fn rejected(code: Code, why: impl Into<String>) -> Decision {
+    Decision::Rejected(Rejection::new(code, why))
+}

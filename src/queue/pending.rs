@@ -1,0 +1,104 @@
+//! Pending queues, one for each lane: where requests wait for which no slot is free.
+//!
+//! A request is parked as it came, with what the broker said of it in headers: who sent it, and when.
+//! Anyone who may publish through the default exchange could write such headers, so a parked request
+//! also carries the broker-validated name of the dispatcher's own user, and counts for nothing without.
+
+use jiff::Timestamp;
+
+use super::delivery::header;
+use super::{Error, Message, Publisher, Receipt};
+use crate::config::Amqp;
+use crate::domain::request::Arrival;
+
+const PRODUCER: &str = "jobquay-user-id";
+const RECEIVED_AT: &str = "jobquay-received-at";
+
+/// The queue of a lane.
+pub fn pending_queue(lane: &str) -> String {
+    format!("jobquay.pending.{lane}")
+}
+
+/// Parks requests under the dispatcher's own name.
+#[derive(Debug, Clone)]
+pub struct Parking {
+    publisher: Publisher,
+    user: String,
+}
+
+impl Parking {
+    pub fn new(config: &Amqp, publisher: Publisher) -> Self {
+        Self { publisher, user: own_user(config) }
+    }
+
+    /// Returns when the broker has the request in the lane's queue.
+    pub async fn park(&self, arrival: &Arrival, lane: &str) -> Result<(), Error> {
+        let queue = pending_queue(lane);
+        let mut headers = vec![(RECEIVED_AT, arrival.received_at.to_string())];
+        headers.extend(arrival.user_id.clone().map(|user| (PRODUCER, user)));
+        headers.extend(arrival.traceparent.clone().map(|trace| ("traceparent", trace)));
+        headers.extend(arrival.tracestate.clone().map(|state| ("tracestate", state)));
+        let message = Message {
+            id: arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone()),
+            exchange: String::new(),
+            routing_key: queue.clone(),
+            body: arrival.body.as_slice().into(),
+            content_type: arrival.content_type.clone().unwrap_or_default(),
+            correlation_id: arrival.correlation_id.clone(),
+            reply_to: arrival.reply_to.clone(),
+            kind: None,
+            user_id: Some(self.user.clone()),
+            headers,
+            mandatory: true,
+        };
+        match self.publisher.publish(message).await? {
+            Receipt::Delivered => Ok(()),
+            Receipt::Unroutable { .. } | Receipt::Refused => Err(Error::Parking(queue)),
+        }
+    }
+}
+
+/// The name that the broker knows this dispatcher by.
+pub(super) fn own_user(config: &Amqp) -> String {
+    let user = config.url.expose().username();
+    // Without one in its URL the client logs in as the broker's default user.
+    if user.is_empty() { "guest".to_owned() } else { percent_decoded(user) }
+}
+
+fn percent_decoded(text: &str) -> String {
+    url::form_urlencoded::parse(format!("user={}", text.replace('+', "%2B")).as_bytes())
+        .next()
+        .map_or_else(String::new, |(_, user)| user.into_owned())
+}
+
+/// A parked request as it came first; `false` where somebody else has put the message into the lane.
+pub(super) fn unpark(arrival: &mut Arrival, headers: Option<&lapin::types::FieldTable>, own_user: &str) -> bool {
+    if arrival.user_id.as_deref() != Some(own_user) {
+        return false;
+    }
+    let text = |name: &str| headers.and_then(|headers| header(headers, name));
+    arrival.user_id = text(PRODUCER);
+    if let Some(received_at) = text(RECEIVED_AT).and_then(|text| text.parse::<Timestamp>().ok()) {
+        arrival.received_at = received_at;
+    }
+    arrival.content_type = arrival.content_type.take().filter(|content_type| !content_type.is_empty());
+    arrival.parked = true;
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_user_is_the_one_of_the_url() {
+        let user = |url: &str| {
+            let layered =
+                crate::config::Layered::load(None, [("JOBQUAY__AMQP__URL".to_owned(), url.to_owned())], &[]).unwrap();
+            own_user(&layered.config().unwrap().amqp)
+        };
+        assert_eq!(user("amqp://jobquay:secret@broker/%2f"), "jobquay");
+        assert_eq!(user("amqp://a%40b+c:secret@broker/%2f"), "a@b+c");
+        assert_eq!(user("amqp://broker/%2f"), "guest");
+    }
+}

@@ -1,0 +1,254 @@
+//! Slots: how many Jobs may live at once, of whom, and who waits for one. The rules are in
+//! [`crate::domain::lanes`]; here they meet what the watch sees and the requests that wait.
+//!
+//! Nothing here is durable: a request that waits is still unacknowledged in its lane's queue.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{oneshot, watch};
+
+use crate::cluster::Sighted;
+use crate::domain::job;
+use crate::domain::lanes::{Candidate, Lanes, Rate, Ticket};
+
+/// Whoever waits for its rate looks again this often.
+const RATE_TICK: Duration = Duration::from_millis(100);
+
+/// All slots of this dispatcher.
+#[derive(Debug, Clone)]
+pub struct Slots(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Whether the Jobs that live are known: before, every count would be too low.
+    known: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    lanes: Lanes,
+    rates: Rates,
+    waiting: BTreeMap<Ticket, Waiting>,
+}
+
+/// By producer.
+type Rates = HashMap<String, (Rate, DefaultDirectRateLimiter)>;
+
+#[derive(Debug)]
+struct Waiting {
+    wake: oneshot::Sender<Turn>,
+    request_id: String,
+}
+
+/// Why a request that waited goes on.
+#[derive(Debug)]
+pub enum Turn {
+    /// It may begin a Job.
+    Begin(Slot),
+    /// Something has changed: a Job of its key lives, or somebody has cancelled it.
+    LookAgain,
+}
+
+/// The leave to begin one Job. Dropped, it is given to the next.
+#[derive(Debug)]
+#[must_use = "a slot that is dropped is free again"]
+pub struct Slot {
+    slots: Slots,
+    ticket: Ticket,
+}
+
+impl Slots {
+    pub fn new(lanes: Lanes) -> Self {
+        let state = State { lanes, rates: Rates::new(), waiting: BTreeMap::new() };
+        Self(Arc::new(Shared { state: Mutex::new(state), known: watch::Sender::new(false) }))
+    }
+
+    /// Waits until the Jobs that live are known.
+    pub async fn known(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.0.known.subscribe().wait_for(|known| *known).await;
+    }
+
+    /// Whether the candidate has to wait until the Jobs that live are known.
+    pub fn is_bounded(&self, candidate: &Candidate) -> bool {
+        self.state().lanes.is_bounded(candidate)
+    }
+
+    /// Whether a Job of this name lives; who wants the same joins it.
+    pub fn lives(&self, job: &str) -> bool {
+        self.state().lanes.lives(job)
+    }
+
+    /// A slot, where one is free at once.
+    pub fn take(&self, ticket: Ticket, candidate: &Candidate) -> Option<Slot> {
+        let mut state = self.state();
+        if !state.lanes.take(ticket, candidate) {
+            return None;
+        }
+        if !admits(&mut state.rates, candidate) {
+            state.lanes.release(ticket);
+            return None;
+        }
+        Some(self.slot(ticket))
+    }
+
+    /// Waits for a slot or for a reason to look again. Cancel safe: who stops waiting has left the line.
+    pub async fn turn(&self, ticket: Ticket, candidate: Candidate, request_id: &str) -> Turn {
+        let (wake, mut woken) = oneshot::channel();
+        let waiting = Waiting { wake, request_id: request_id.to_owned() };
+        let rate = candidate.rate;
+        {
+            let mut state = self.state();
+            state.waiting.insert(ticket, waiting);
+            state.lanes.wait(ticket, candidate);
+        }
+        let _leaves = Leaves { slots: self, ticket };
+        self.give();
+        loop {
+            let tick = async {
+                match rate {
+                    Some(_) => tokio::time::sleep(RATE_TICK).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                turn = &mut woken => return turn.unwrap_or(Turn::LookAgain),
+                () = tick => self.give(),
+            }
+        }
+    }
+
+    /// Lets requests of this id look again: one of them may have been cancelled.
+    pub fn nudge(&self, request_id: &str) {
+        let mut state = self.state();
+        let theirs = |waiting: &Waiting| waiting.request_id == request_id;
+        let tickets: Vec<_> =
+            state.waiting.iter().filter(|(_, waiting)| theirs(waiting)).map(|(ticket, _)| *ticket).collect();
+        for ticket in tickets {
+            state.lanes.leave(ticket);
+            state.wake(ticket, Turn::LookAgain);
+        }
+    }
+
+    /// Follows what the watch sees.
+    pub fn observe(&self, sighted: &Sighted) {
+        {
+            let mut state = self.state();
+            match sighted {
+                Sighted::Open(job) => {
+                    let Some(uid) = &job.metadata.uid else { return };
+                    match job::ending(job) {
+                        Some(_) => state.lanes.gone(uid),
+                        None => state.lanes.saw(uid, job::occupant(job)),
+                    }
+                }
+                Sighted::Closed { uid } => state.lanes.gone(uid),
+                Sighted::Relisting => state.lanes.relisting(),
+                Sighted::Listed => {
+                    state.lanes.listed();
+                    self.0.known.send_replace(true);
+                }
+            }
+        }
+        self.give();
+    }
+
+    /// Slots taken and requests waiting here, by lane.
+    pub fn load(&self) -> BTreeMap<String, (u32, u32)> {
+        self.state().lanes.load()
+    }
+
+    /// Gives free slots to those who are next.
+    fn give(&self) {
+        let mut unclaimed = Vec::new();
+        {
+            let mut state = self.state();
+            for ticket in state.lanes.joiners() {
+                state.wake(ticket, Turn::LookAgain);
+            }
+            while let Some(ticket) = state.next() {
+                unclaimed.extend(state.wake(ticket, Turn::Begin(self.slot(ticket))));
+            }
+        }
+        // Dropped outside of the lock, which freeing a slot takes.
+        drop(unclaimed);
+    }
+
+    fn slot(&self, ticket: Ticket) -> Slot {
+        Slot { slots: self.clone(), ticket }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing is left half done by a panic: each change is one call into `lanes`.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn next(&mut self) -> Option<Ticket> {
+        let rates = &mut self.rates;
+        self.lanes.next(|candidate| admits(rates, candidate))
+    }
+
+    /// Hands the turn back where nobody waits for it any more.
+    fn wake(&mut self, ticket: Ticket, turn: Turn) -> Option<Turn> {
+        match self.waiting.remove(&ticket) {
+            Some(waiting) => waiting.wake.send(turn).err(),
+            None => Some(turn),
+        }
+    }
+}
+
+/// Whether the producer's rate admits one Job more; asked only when everything else does, since it counts.
+fn admits(rates: &mut Rates, candidate: &Candidate) -> bool {
+    let Some(rate) = candidate.rate else { return true };
+    let producer = candidate.occupant.producer.clone().unwrap_or_default();
+    let (known, limiter) = rates.entry(producer).or_insert_with(|| (rate, limiter(rate)));
+    if *known != rate {
+        (*known, *limiter) = (rate, self::limiter(rate));
+    }
+    limiter.check().is_ok()
+}
+
+/// Evenly spread, and as many at once as one period allows.
+fn limiter(rate: Rate) -> DefaultDirectRateLimiter {
+    let each = (rate.per / rate.count.get()).max(Duration::from_nanos(1));
+    let quota = Quota::with_period(each).expect("a period of at least a nanosecond").allow_burst(rate.count);
+    RateLimiter::direct(quota)
+}
+
+impl Slot {
+    /// It has become the Job `uid`, which takes up the slot as long as it lives.
+    pub fn became(self, uid: &str) {
+        self.slots.state().lanes.became(self.ticket, uid);
+        self.slots.give();
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.state().lanes.release(self.ticket);
+        self.slots.give();
+    }
+}
+
+/// Takes a request out of the line when it stops waiting, whichever way.
+struct Leaves<'a> {
+    slots: &'a Slots,
+    ticket: Ticket,
+}
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        let mut state = self.slots.state();
+        state.lanes.leave(self.ticket);
+        state.waiting.remove(&self.ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+use std::num::NonZeroU32;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::domain::lanes::Occupant;
+
+fn at(order: u64) -> Ticket {
+    Ticket { since: Timestamp::UNIX_EPOCH, order }
+}
+
+fn candidate(producer: &str, job: &str) -> Candidate {
+    let occupant =
+        Occupant { lane: "default".into(), template: "t".into(), producer: Some(producer.into()), job: job.into() };
+    Candidate { occupant, template_limit: None, producer_limit: None, rate: None }
+}
+
+fn slots(limit: u32) -> Slots {
+    Slots::new(Lanes::new(Some(limit), BTreeMap::new()))
+}
+
+async fn is_pending(turn: &mut (impl Future<Output = Turn> + Unpin)) -> bool {
+    tokio::time::timeout(Duration::from_millis(20), turn).await.is_err()
+}
+
+#[tokio::test]
+async fn a_slot_that_is_dropped_goes_to_the_next_in_line() {
+    let slots = slots(1);
+    let slot = slots.take(at(1), &candidate("p", "j1")).expect("the first is free");
+    assert!(slots.take(at(2), &candidate("p", "j2")).is_none());
+    let mut second = std::pin::pin!(slots.turn(at(2), candidate("p", "j2"), "r2"));
+    let mut third = std::pin::pin!(slots.turn(at(3), candidate("p", "j3"), "r3"));
+    assert!(is_pending(&mut second).await && is_pending(&mut third).await);
+    drop(slot);
+    let Turn::Begin(slot) = second.await else { panic!("it was its turn") };
+    assert!(is_pending(&mut third).await);
+    slot.became("u2");
+    assert!(is_pending(&mut third).await, "a Job keeps the slot");
+    slots.observe(&Sighted::Closed { uid: "u2".into() });
+    assert!(matches!(third.await, Turn::Begin(_)));
+}
+
+#[tokio::test]
+async fn who_stops_waiting_leaves_no_slot_behind() {
+    let slots = slots(1);
+    let slot = slots.take(at(1), &candidate("p", "j1")).expect("the first is free");
+    let gone = tokio::time::timeout(Duration::from_millis(20), slots.turn(at(2), candidate("p", "j2"), "r2")).await;
+    assert!(gone.is_err());
+    drop(slot);
+    assert!(slots.take(at(3), &candidate("p", "j3")).is_some(), "nobody is before it");
+}
+
+#[tokio::test]
+async fn an_equal_request_looks_again_when_the_job_lives_and_a_cancelled_one_when_told() {
+    let slots = slots(1);
+    let slot = slots.take(at(1), &candidate("p", "same")).expect("the first is free");
+    let mut equal = std::pin::pin!(slots.turn(at(2), candidate("p", "same"), "r2"));
+    let mut other = std::pin::pin!(slots.turn(at(3), candidate("p", "other"), "r3"));
+    assert!(is_pending(&mut equal).await && is_pending(&mut other).await);
+    slot.became("u1");
+    assert!(matches!(equal.await, Turn::LookAgain));
+    assert!(is_pending(&mut other).await);
+    slots.nudge("r3");
+    assert!(matches!(other.await, Turn::LookAgain));
+}
+
+#[tokio::test]
+async fn a_producer_begins_no_more_than_its_rate() {
+    let slots = slots(100);
+    let rate = Rate { count: NonZeroU32::new(2).expect("two"), per: Duration::from_millis(400) };
+    let limited = |job: &str| Candidate { rate: Some(rate), ..candidate("p", job) };
+    let begun = std::time::Instant::now();
+    let first = slots.take(at(1), &limited("j1")).expect("within the burst");
+    let second = slots.take(at(2), &limited("j2")).expect("within the burst");
+    assert!(slots.take(at(3), &limited("j3")).is_none());
+    assert!(slots.take(at(4), &candidate("q", "j4")).is_some(), "another producer has its own rate");
+    assert!(matches!(slots.turn(at(3), limited("j3"), "r3").await, Turn::Begin(_)));
+    assert!(begun.elapsed() >= Duration::from_millis(190), "{:?}", begun.elapsed());
+    drop((first, second));
+}
