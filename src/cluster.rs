@@ -9,6 +9,7 @@ mod cancel;
 mod client;
 mod jobs;
 mod join;
+mod overdue;
 mod pods;
 mod result;
 mod watch;
@@ -21,6 +22,7 @@ pub use cancel::Withdrawn;
 pub use client::{Clients, Origin};
 pub use jobs::{Claim, Jobs, Placement, Released};
 pub use join::{Joiner, Target, joiner};
+pub use overdue::{PodSighted, watch_pods};
 pub use watch::{Sighted, Sighting, watch};
 
 #[derive(Debug, thiserror::Error)]

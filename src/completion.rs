@@ -110,6 +110,11 @@ impl Completion {
             if !std::mem::replace(&mut progress.started_told, true) && job::attempts(&job) > 0 {
                 self.announce_start(&job).await?;
             }
+            if matches!(ending, Ending::GivenUp(_)) && job.metadata.deletion_timestamp.is_none() {
+                // First, for its pod still runs or tries to. The finalizer keeps the Job until all are answered.
+                self.jobs.delete(&sighting.name, &sighting.uid).await?;
+                continue;
+            }
             self.answer(&job, &told, waiters, &mut progress.answered).await?;
             self.answer_overflow(&job, &told, sighting, &mut progress.overflow).await?;
             match self.jobs.release(&job, &told.outcome.record()).await? {

@@ -15,6 +15,7 @@ pub mod key;
 pub mod lanes;
 pub mod manifest;
 pub mod outcome;
+pub mod overdue;
 pub mod policy;
 pub mod rejection;
 pub mod request;

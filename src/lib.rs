@@ -38,6 +38,7 @@ pub mod domain;
 pub mod files;
 pub mod http;
 pub mod intake;
+pub mod overdue;
 pub mod queue;
 pub mod reply;
 pub mod run;

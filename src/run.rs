@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cache::Store;
-use crate::cluster::{Clients, Jobs, joiner, watch};
+use crate::cluster::{Clients, Jobs, joiner, watch, watch_pods};
 use crate::completion::Completion;
 use crate::config::Config;
 use crate::domain::lanes::Lanes;
 use crate::files;
 use crate::http::{self, Pages};
 use crate::intake::Intake;
+use crate::overdue::{self, Clock};
 use crate::queue::{Consumer, Overflow, Parking, publisher};
 use crate::reply::Replies;
 use crate::shutdown::Signals;
@@ -130,7 +131,12 @@ async fn start(
     }
     tasks.spawn("publisher", publishing);
     tasks.spawn("joiner", joining);
-    let sightings = watch(&clients, health.clone()).inspect(move |sighted| slots.observe(sighted));
+    let clock = Clock::default();
+    tasks.spawn("clock", overdue::run(clock.clone(), completion.jobs.clone(), watch_pods(&clients), stop.clone()));
+    let sightings = watch(&clients, health.clone()).inspect(move |sighted| {
+        slots.observe(sighted);
+        clock.observe(sighted);
+    });
     tasks.spawn("completion", completion.run(sightings, stop.clone()));
     tasks.spawn("intake", {
         let stop = stop.clone();

@@ -12,7 +12,7 @@ use super::{Clients, Error, call};
 pub type Right = (&'static str, &'static str, &'static str);
 
 /// Exactly the calls that the dispatcher makes, in its namespace.
-pub const NEEDED: [Right; 10] = [
+pub const NEEDED: [Right; 12] = [
     ("batch", "jobs", "create"),
     ("batch", "jobs", "get"),
     ("batch", "jobs", "list"),
@@ -21,8 +21,10 @@ pub const NEEDED: [Right; 10] = [
     ("batch", "jobs", "delete"),
     ("", "pods", "get"),
     ("", "pods", "list"),
+    ("", "pods", "watch"),
     ("", "pods", "patch"),
     ("", "pods/log", "get"),
+    ("", "events", "list"),
 ];
 
 /// Whether the configured identity has `right` in `namespace`; `None` asks for the whole cluster.

@@ -15,7 +15,7 @@ use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 
 /// A silently dead watch is noticed after this and 5 s more.
-const WATCH_SECONDS: u32 = 60;
+pub(super) const WATCH_SECONDS: u32 = 60;
 
 /// A Job that has ended and owes answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use super::key::RequestKey;
 use super::lanes::Occupant;
 use super::manifest::{self, CachePlan};
-use super::template::ResultPlan;
+use super::overdue::GivenUp;
+use super::template::{Limits, ResultPlan};
 use super::waiter::Waiter;
 
 /// More waiters than this, or more text, do not fit on one Job (annotations end at 256 KiB).
@@ -41,6 +42,8 @@ pub enum Ending {
         reason: String,
         message: String,
     },
+    /// jobquay gave it up: it took too long to start, or to run.
+    GivenUp(GivenUp),
     /// Somebody deleted it before it came to a verdict.
     Deleted,
 }
@@ -49,8 +52,12 @@ pub enum Ending {
 ///
 /// `SuccessCriteriaMet` and `FailureTarget` are final already (KEP-3998) and come earlier than
 /// `Complete` and `Failed`, which wait for the last pod to be gone. Only where none of them stands
-/// does a deletion count: the TTL controller deletes finished Jobs too.
+/// does a deletion count: the TTL controller deletes finished Jobs too. A recorded giving up comes before
+/// all of these: it was decided while none of them stood, and the Job may still succeed before it is gone.
 pub fn ending(job: &Job) -> Option<Ending> {
+    if let Some(given_up) = parsed(job, manifest::GIVEN_UP) {
+        return Some(Ending::GivenUp(given_up));
+    }
     if holds(job, "SuccessCriteriaMet").or_else(|| holds(job, "Complete")).is_some() {
         return Some(Ending::Succeeded);
     }
@@ -204,6 +211,11 @@ pub fn occupant(job: &Job) -> Occupant {
         producer: annotation(job, manifest::PRODUCER).map(str::to_owned),
         job: job.metadata.name.clone().unwrap_or_default(),
     }
+}
+
+/// How long it may take; `None` for an annotation that was tampered with, or a Job that has none.
+pub fn limits(job: &Job) -> Option<Limits> {
+    parsed(job, manifest::LIMITS)
 }
 
 /// Where the result is read; `None` for an annotation that was tampered with, or that a newer version wrote.

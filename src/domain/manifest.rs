@@ -33,6 +33,8 @@ pub const RESULT: &str = "jobquay.dev/result";
 pub const CACHE: &str = "jobquay.dev/cache";
 /// How long it may take to start, to pull its image, and to run.
 pub const LIMITS: &str = "jobquay.dev/limits";
+/// Why the Job was given up.
+pub const GIVEN_UP: &str = "jobquay.dev/given-up";
 pub const OUTCOME: &str = "jobquay.dev/outcome";
 /// Followed by 8 hex digits, one of these for each patch: how many waiters went to the Job's overflow queue.
 pub const OVERFLOW_PREFIX: &str = "jobquay.dev/overflow.";

@@ -123,6 +123,7 @@ impl Failure {
                 (FailureCode::JobDeadline, reason.clone(), message.clone())
             }
             Ending::Failed { reason, message } => (FailureCode::JobFailed, reason.clone(), message.clone()),
+            Ending::GivenUp(given_up) => (given_up.code, given_up.reason.clone(), given_up.message.clone()),
             Ending::Deleted | Ending::Succeeded => {
                 (FailureCode::JobDeleted, String::new(), "the Job was deleted before it ended".into())
             }

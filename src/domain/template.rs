@@ -77,11 +77,27 @@ pub enum ResultSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub struct Limits {
     /// Until its first container runs.
+    #[serde(with = "seconds")]
     pub start: Duration,
     /// For an image that cannot be pulled.
+    #[serde(with = "seconds")]
     pub image_pull: Duration,
     /// From its first container's start.
+    #[serde(with = "seconds")]
     pub run: Duration,
+}
+
+/// Whole seconds, as Kubernetes counts them.
+mod seconds {
+    use super::Duration;
+
+    pub(super) fn serialize<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(duration.as_secs())
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        serde::Deserialize::deserialize(deserializer).map(Duration::from_secs)
+    }
 }
 
 /// What a template does not say itself.

@@ -18,6 +18,7 @@ mod main_job;
 mod manifests;
 mod operations;
 mod outages;
+mod overdue;
 mod policy;
 mod rejections;
 mod release_order;

@@ -1,0 +1,161 @@
+//! The watch over the clock: Jobs that take too long to start or to run are given up here.
+//!
+//! Two watches say when to look; what is done is decided from a fresh look. Giving up is one annotation on
+//! the Job, which counts as its end: [`crate::completion`] deletes it and answers. Nothing is kept that the
+//! first list does not bring back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::cluster::{self, Jobs, PodSighted, Sighted, Sighting};
+use crate::domain::overdue::{JobFacts, Judgement, PodFacts, denial, judge};
+use crate::telemetry::chain;
+
+/// Clocks are looked at this often.
+const TICK: Duration = Duration::from_secs(1);
+/// A Job that was looked at for nothing is looked at again after this.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Looks under way at once; each is a handful of API calls.
+const AT_ONCE: usize = 16;
+
+/// The Jobs on the clock.
+#[derive(Debug, Clone, Default)]
+pub struct Clock(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: HashMap<String, Entry>,
+    /// By Job and pod.
+    pods: HashMap<String, BTreeMap<String, PodFacts>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    facts: JobFacts,
+    /// Not looked at again before.
+    rests_until: Option<Timestamp>,
+}
+
+impl Clock {
+    /// Follows what the watch on Jobs sees.
+    pub fn observe(&self, sighted: &Sighted) {
+        let mut state = self.state();
+        match sighted {
+            Sighted::Open(job) => {
+                let (Some(uid), Some(facts)) = (job.metadata.uid.clone(), JobFacts::of(job)) else { return };
+                let name = job.metadata.name.clone().unwrap_or_default();
+                let rests_until = state.jobs.get(&uid).and_then(|entry| entry.rests_until);
+                state.jobs.insert(uid, Entry { name, facts, rests_until });
+            }
+            Sighted::Closed { uid } => {
+                state.jobs.remove(uid);
+                state.pods.remove(uid);
+            }
+            Sighted::Relisting => state.jobs.clear(),
+            Sighted::Listed => {}
+        }
+    }
+
+    fn observe_pod(&self, sighted: PodSighted) {
+        let mut state = self.state();
+        match sighted {
+            PodSighted::Pod { uid, job_uid, facts: Some(facts) } => {
+                state.pods.entry(job_uid).or_default().insert(uid, facts);
+            }
+            PodSighted::Pod { uid, job_uid, facts: None } => {
+                if let Some(pods) = state.pods.get_mut(&job_uid) {
+                    pods.remove(&uid);
+                    if pods.is_empty() {
+                        state.pods.remove(&job_uid);
+                    }
+                }
+            }
+            PodSighted::Relisting => state.pods.clear(),
+        }
+    }
+
+    /// Those to be looked at, which rest from now on for a while.
+    fn due(&self, now: Timestamp) -> Vec<Sighting> {
+        let mut state = self.state();
+        let State { jobs, pods } = &mut *state;
+        let mut due = Vec::new();
+        for (uid, entry) in jobs {
+            let pods: Vec<_> = pods.get(uid).into_iter().flat_map(BTreeMap::values).cloned().collect();
+            let again = now.saturating_add(AGAIN).unwrap_or(Timestamp::MAX);
+            let rests_until = match judge(&entry.facts, &pods, now) {
+                Judgement::InTime(_) => continue,
+                Judgement::Odd { until } => again.min(until),
+                Judgement::Overdue(_) => again,
+            };
+            if entry.rests_until.is_none_or(|until| until <= now) {
+                entry.rests_until = Some(rests_until);
+                due.push(Sighting { name: entry.name.clone(), uid: uid.clone() });
+            }
+        }
+        due
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is one insertion or removal, so a panic leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Watches the clock until `stop`.
+pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>, stop: CancellationToken) {
+    let mut pods = std::pin::pin!(pods);
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks: JoinSet<()> = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(sighted) = pods.next() => clock.observe_pod(sighted),
+            _ = ticks.tick(), if looks.len() < AT_ONCE => {
+                for sighting in clock.due(Timestamp::now()) {
+                    looks.spawn(look(jobs.clone(), sighting));
+                }
+            }
+            Some(looked) = looks.join_next() => {
+                if let Err(error) = looked {
+                    error!(error = chain(&error), "a look at a Job panicked; it is looked at again");
+                }
+            }
+        }
+    }
+    while looks.join_next().await.is_some() {}
+}
+
+async fn look(jobs: Jobs, sighting: Sighting) {
+    if let Err(error) = give_up_if_overdue(&jobs, &sighting).await {
+        warn!(job.name = sighting.name, error = chain(&error), "cannot look at a Job that takes long; trying again");
+    }
+}
+
+async fn give_up_if_overdue(jobs: &Jobs, sighting: &Sighting) -> Result<(), cluster::Error> {
+    let Some((job, facts, pods)) = jobs.facts(sighting).await? else { return Ok(()) };
+    let given_up = match judge(&facts, &pods, Timestamp::now()) {
+        Judgement::InTime(_) => return Ok(()),
+        Judgement::Odd { .. } => match denial(&jobs.events(&sighting.uid).await?) {
+            Some(given_up) => given_up,
+            None => return Ok(()),
+        },
+        Judgement::Overdue(overdue) => {
+            let events = jobs.reasons(&overdue, sighting, &pods).await?;
+            overdue.give_up(facts.limits, &events)
+        }
+    };
+    if jobs.give_up(&job, &given_up).await? {
+        info!(job.name = sighting.name, code = given_up.code.as_str(), reason = given_up.reason, "gave up a Job");
+    }
+    Ok(())
+}
