@@ -1,6 +1,7 @@
 //! What can be run: a request in, the plan of its Job out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -16,9 +17,9 @@ use super::template::{Limits, ResultPlan, ResultSource, Scope, Template};
 const INLINE: &str = "inline";
 
 /// The templates, and the rules for what they leave open.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Catalog {
-    pub templates: BTreeMap<String, Template>,
+    pub templates: BTreeMap<String, Arc<Template>>,
     pub tenant: String,
     pub inline: InlineDefaults,
     pub limits: Limits,
@@ -45,6 +46,17 @@ impl Catalog {
 
     fn plan_template(&self, name: &str, params: Map<String, Value>, request: &Request) -> Result<Plan, Rejection> {
         let template = self.templates.get(name).ok_or_else(|| self.unknown(name))?;
+        self.plan_with(template, params, request)
+    }
+
+    /// As [`Self::plan`], with a template that need not be in the catalog.
+    pub fn plan_with(
+        &self,
+        template: &Template,
+        params: Map<String, Value>,
+        request: &Request,
+    ) -> Result<Plan, Rejection> {
+        let name = template.name.as_str();
         let params = template.accept(params)?;
         let request_id = &request.waiter.request_id;
         let key = RequestKey::of(&KeyParts {
@@ -55,7 +67,7 @@ impl Catalog {
             salt: request.cache.salt.as_deref(),
             request_id: template.cache.never.then_some(request_id.as_str()),
         });
-        let scope = Scope { params: &params, request_id, key: &key.to_string() };
+        let job = template.render(&Scope { params: &params, request_id, key: &key.to_string() })?;
         // The memory of a request whose result is not shared is not the request's to shorten.
         let cache = match template.cache.never {
             true => CachePlan { store: true, ttl_seconds: self.keep.as_secs() },
@@ -66,11 +78,13 @@ impl Catalog {
             lock: key,
             template: name.to_owned(),
             shown: name.to_owned(),
-            job: template.render(&scope)?,
+            choices: template.choices(&job),
+            job,
             result: template.result,
             cache,
             limits: template.limits,
             labels: Vec::new(),
+            priority_class: None,
         })
     }
 
@@ -93,6 +107,8 @@ impl Catalog {
             cache: self.cache_plan(request, None),
             limits: self.limits,
             labels: Vec::new(),
+            choices: Vec::new(),
+            priority_class: None,
         }
     }
 
@@ -126,7 +142,7 @@ mod tests {
         let templates = ["shared\ncache: {ttl: 1h, ignore: [/trace]}", "unshared\ncache: never"].map(|head| {
             let defaults = TemplateDefaults { result_max: 1024, limits };
             let template = Template::load(&format!("name: {head}\n{parameters}\n{job}\n"), &defaults).unwrap();
-            (template.name.clone(), template)
+            (template.name.clone(), Arc::new(template))
         });
         Catalog {
             templates: templates.into(),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::key::RequestKey;
+use super::policy::choice::Choice;
 use super::rejection::{Code, Rejection};
 use super::request::InlineJob;
 use super::template::{Limits, ResultPlan, ResultSource, escape_expansion};
@@ -62,6 +63,10 @@ pub struct Plan {
     pub cache: CachePlan,
     pub limits: Limits,
     pub labels: Vec<(String, String)>,
+    /// What the request chose through placeholders.
+    pub choices: Vec<Choice>,
+    /// The `priorityClassName` of the pod, over the template's.
+    pub priority_class: Option<String>,
 }
 
 /// What an inline Job gets that its request does not say.
@@ -115,6 +120,9 @@ impl Plan {
         }
         if let Some(pod) = &mut spec.template.spec {
             pod.restart_policy = Some("Never".into());
+            if let Some(class) = &self.priority_class {
+                pod.priority_class_name = Some(class.clone());
+            }
         }
         Ok(job)
     }

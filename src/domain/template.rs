@@ -3,8 +3,9 @@
 //! It is loaded whole or not at all. What it must not do: read files (the edge does) or decide who
 //! may use it (that is [`super::policy`]).
 
-mod defaults;
 mod manifest;
+mod place;
+mod schema;
 mod substitution;
 
 use std::time::Duration;
@@ -16,13 +17,15 @@ use sha2::{Digest, Sha256};
 
 use super::fields::parse_duration;
 use super::json::child;
+use super::names::is_label;
+use super::policy::choice::{self, Choice};
 use super::rejection::{Code, Rejection};
 use super::yaml;
+pub(super) use place::escape_expansion;
+pub use schema::Sample;
+use schema::Schema;
 pub use substitution::Scope;
-pub(super) use substitution::escape_expansion;
-
-/// Longer names would leave no room for the key in a Job's name.
-const MAX_NAME: usize = 63;
+pub(super) use substitution::has_placeholder;
 
 /// A loaded template.
 #[derive(Debug)]
@@ -123,21 +126,15 @@ impl Template {
     /// Loads one YAML document. The error is a sentence for the operator that names the field.
     pub fn load(yaml: &str, defaults: &TemplateDefaults) -> Result<Self, String> {
         let document: Document = yaml::from_str(yaml)?;
-        if !is_name(&document.name) {
-            return Err(format!(
-                "name: `{}` must be lower-case letters, digits and `-`, at most {MAX_NAME}",
-                document.name
-            ));
+        if !is_label(&document.name) {
+            return Err(format!("name: `{}` must be lower-case letters, digits and `-`, at most 63", document.name));
         }
-        if document.parameters.get("type") != Some(&json!("object")) {
-            return Err("parameters: must be a JSON Schema of `type: object`".into());
-        }
-        let validator = jsonschema::draft202012::new(&document.parameters)
-            .map_err(|error| format!("parameters: not a JSON Schema 2020-12: {error}"))?;
+        let validator = Schema::load(&document.parameters)?;
+        let schema = Schema::of(&document.parameters);
         manifest::check(&document.job)?;
-        substitution::check(&document.job, &document.parameters)?;
+        substitution::check(&document.job, &schema)?;
         let result = load_result(&document.result, defaults)?;
-        manifest::check_fields(&document.job, &document.parameters)?;
+        manifest::check_fields(&document.job, schema)?;
         let limit = |name: &str, text: &Option<String>, default: Duration| match text {
             Some(text) => parse_duration(text).map_err(|why| format!("limits.{name}: {why}")),
             None => Ok(default),
@@ -160,7 +157,7 @@ impl Template {
     /// Fills in the defaults and checks the parameters against the schema.
     pub fn accept(&self, params: Map<String, Value>) -> Result<Value, Rejection> {
         let mut params = Value::Object(params);
-        defaults::apply(&self.parameters, &mut params);
+        Schema::of(&self.parameters).fill(&mut params);
         if let Some(error) = self.validator.iter_errors(&params).next() {
             // An unexpected or missing parameter is named in the message, its object in the pointer.
             let pointer = format!("/params{}", error.instance_path().as_str());
@@ -173,20 +170,33 @@ impl Template {
     pub fn deciding(&self, params: &Value) -> Value {
         let mut deciding = params.clone();
         for pointer in &self.cache.ignore {
-            remove(&mut deciding, pointer);
+            schema::remove(&mut deciding, pointer);
         }
         deciding
     }
 
-    /// The Job with every placeholder filled, as a tree: no value can change its structure.
+    /// The Job with every placeholder filled, as a tree: no value can change the structure around it. What
+    /// jobquay sets itself no value can set, even where it fills a whole object.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, Rejection> {
-        substitution::render(&self.job, scope)
+        let job = substitution::render(&self.job, scope)?;
+        manifest::check(&job).map_err(|why| Rejection::at(Code::ParamsInvalid, "/params", why))?;
+        Ok(job)
+    }
+
+    /// What the request chose in a rendered Job that needs permission.
+    pub fn choices(&self, rendered: &Value) -> Vec<Choice> {
+        choice::made(&self.job, rendered)
     }
 
     /// Parameters that fit the schema, for a trial run of the manifest; `None` where none can be guessed.
-    pub fn sample(&self) -> Option<Value> {
-        let sample = defaults::sample(&self.parameters)?;
-        self.validator.is_valid(&sample).then_some(sample)
+    pub fn sample(&self) -> Option<Sample> {
+        let sample = Schema::of(&self.parameters).sample()?;
+        self.validator.is_valid(&sample.params).then_some(sample)
+    }
+
+    /// The names of the parameters, and whether each must be given.
+    pub fn parameters(&self) -> Vec<(&str, bool)> {
+        Schema::of(&self.parameters).parameters()
     }
 }
 
@@ -218,23 +228,6 @@ fn digest(document: &Document, result: ResultPlan) -> String {
     Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn is_name(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !name.is_empty()
-        && name.len() <= MAX_NAME
-        && name.chars().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
-fn remove(value: &mut Value, pointer: &str) {
-    let Some((parent, last)) = pointer.rsplit_once('/') else { return };
-    let token = last.replace("~1", "/").replace("~0", "~");
-    if let Some(Value::Object(object)) = value.pointer_mut(parent) {
-        object.remove(&token);
-    }
-}
-
 /// Parses `4096`, `64KiB`, `1MiB` into bytes.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a size such as 4096, 64KiB or 1MiB");
@@ -247,12 +240,6 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
-}
-
-/// The pointers of an object's members; used where a schema and a value are walked side by side.
-fn members<'a>(schema: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value, String)> {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    properties.into_iter().flatten().map(move |(name, member)| (name, member, child(pointer, name)))
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ fn plan(source: ResultSource) -> Plan {
             ("app".into(), "payments".into()),
             ("jobquay.dev/open".into(), "false".into()),
         ],
+        choices: Vec::new(),
+        priority_class: None,
     }
 }
 

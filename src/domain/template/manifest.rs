@@ -3,8 +3,9 @@
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::Value;
 
+use super::schema::Schema;
 use super::substitution::Scope;
-use super::{child, defaults, substitution};
+use super::{child, substitution};
 
 /// What jobquay sets itself must not stand in a template: it would be overwritten unseen.
 pub(super) fn check(job: &Value) -> Result<(), String> {
@@ -45,9 +46,9 @@ pub(super) fn check(job: &Value) -> Result<(), String> {
 
 /// Kubernetes' types drop what they do not know, so a misspelt field would be gone unseen. Tried with
 /// sample parameters, where some can be guessed: placeholders have no type of their own.
-pub(super) fn check_fields(job: &Value, parameters: &Value) -> Result<(), String> {
-    let Some(params) = defaults::sample(parameters) else { return Ok(()) };
-    let scope = Scope { params: &params, request_id: "sample", key: "sample" };
+pub(super) fn check_fields(job: &Value, parameters: Schema<'_>) -> Result<(), String> {
+    let Some(sample) = parameters.sample() else { return Ok(()) };
+    let scope = Scope { params: &sample.params, request_id: "sample", key: "sample" };
     let rendered = substitution::render(job, &scope).map_err(|rejection| format!("job: {}", rejection.message))?;
     let job: Job = serde_json::from_value(rendered.clone()).map_err(|error| format!("job: {error}"))?;
     let understood = serde_json::to_value(job).map_err(|error| format!("job: {error}"))?;
