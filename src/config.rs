@@ -142,6 +142,8 @@ pub struct Events {
 pub struct Templates {
     #[serde(deserialize_with = "unless_empty")]
     pub dir: Option<PathBuf>,
+    #[serde(deserialize_with = "duration")]
+    pub reload: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -22,23 +22,21 @@ use tracing::{debug, error, info, warn};
 
 use crate::cache::{Entry, Lookup, Store};
 use crate::cluster::{self, Claim, Jobs, Placement, Target};
-use crate::domain::catalog::Catalog;
 use crate::domain::event::Verdict;
 use crate::domain::manifest::Plan;
-use crate::domain::policy::Policies;
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{Arrival, CacheMode, Request};
 use crate::domain::waiter::Waiter;
 use crate::queue::{self, Delivery, Overflow};
 use crate::reply::Replies;
+use crate::rules;
 use crate::telemetry::chain;
 use crate::telemetry::metrics::Metrics;
 use patience::Patience;
 
 /// Everything that a request meets on its way.
 pub struct Intake {
-    pub catalog: Catalog,
-    pub policies: Policies,
+    pub rules: rules::Current,
     pub store: Arc<Store>,
     pub jobs: Jobs,
     pub replies: Arc<Replies>,
@@ -124,20 +122,11 @@ impl Intake {
     }
 
     async fn decide(&self, request: &Request) -> Result<Decision, Unsettled> {
-        if let Err(rejection) = self.authorise(request) {
-            return Ok(Decision::Rejected(rejection));
-        }
-        match self.catalog.plan(request) {
+        let planned = self.rules.borrow().plan(request);
+        match planned {
             Ok(plan) => self.find_place(request, plan).await,
             Err(rejection) => Ok(Decision::Rejected(rejection)),
         }
-    }
-
-    fn authorise(&self, request: &Request) -> Result<(), Rejection> {
-        if let Some(reply_to) = &request.waiter.reply_to {
-            self.policies.allow_reply(request.producer.as_deref(), reply_to)?;
-        }
-        self.policies.allow_work(request)
     }
 
     /// Looks up, then creates or joins, until one of them holds. Every round begins with a lookup: what

@@ -40,6 +40,7 @@ pub mod http;
 pub mod intake;
 pub mod queue;
 pub mod reply;
+pub mod rules;
 pub mod run;
 pub mod shutdown;
 pub mod telemetry;

@@ -14,11 +14,11 @@ use crate::cache::Store;
 use crate::cluster::{Clients, Jobs, joiner, watch};
 use crate::completion::Completion;
 use crate::config::Config;
-use crate::files;
 use crate::http::{self, Pages};
 use crate::intake::Intake;
 use crate::queue::{Consumer, Overflow, publisher};
 use crate::reply::Replies;
+use crate::rules::Keeper;
 use crate::shutdown::Signals;
 use crate::telemetry::chain;
 use crate::telemetry::health::Health;
@@ -50,13 +50,6 @@ async fn start(
     closed: &CancellationToken,
 ) -> anyhow::Result<Tasks> {
     let metrics = Metrics::default();
-    let policies = files::load_policies(config).context("cannot use the policy file")?;
-    let (catalog, problems) = files::load_catalog(config);
-    for problem in &problems {
-        error!(file = %problem.path.display(), reason = problem.reason, "a template is not used");
-    }
-    info!(templates = catalog.templates.len(), unusable = problems.len(), "templates loaded");
-
     let clients = Clients::connect(&config.kubernetes).await.context("cannot reach a cluster")?;
     info!(configuration = %clients.origin, server = clients.server, namespace = clients.namespace, "cluster");
     let store =
@@ -71,6 +64,9 @@ async fn start(
         joiner,
         metrics.clone(),
     );
+    let (keeper, rules) = Keeper::open(config, jobs.clone(), health.clone(), metrics.clone())
+        .await
+        .context("cannot use the policy file")?;
     let replies = Arc::new(Replies {
         publisher,
         instance: config.instance.clone(),
@@ -81,8 +77,7 @@ async fn start(
     });
     let overflow = Arc::new(Overflow::new(config.amqp.clone(), name("overflow"), replies.publisher.clone()));
     let intake = Arc::new(Intake {
-        catalog,
-        policies,
+        rules,
         store: Arc::clone(&store),
         jobs: jobs.clone(),
         replies: Arc::clone(&replies),
@@ -120,6 +115,7 @@ async fn start(
     }
     tasks.spawn("publisher", publishing);
     tasks.spawn("joiner", joining);
+    tasks.spawn("rules", keeper.run(stop.clone()));
     tasks.spawn("completion", completion.run(watch(&clients, health.clone()), stop.clone()));
     tasks.spawn("intake", {
         let stop = stop.clone();

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -12,8 +11,7 @@ use crate::cache::Store;
 use crate::cluster::{Clients, Jobs, access, joiner};
 use crate::config::{Config, Topology};
 use crate::domain::catalog::Catalog;
-use crate::domain::request::{CacheControl, OnDuplicate, Request, Work};
-use crate::domain::waiter::Waiter;
+use crate::domain::trial::trial;
 use crate::queue::topology;
 use crate::telemetry::chain;
 use crate::telemetry::health::Health;
@@ -196,35 +194,15 @@ async fn try_templates(config: &Config, clients: &Clients, catalog: &Catalog, re
     let jobs = Jobs::new(clients.clone(), config.kubernetes.call_timeout, 1, joiner, Metrics::default());
     for (name, template) in &catalog.templates {
         let what = format!("template {name}");
-        let Some(serde_json::Value::Object(params)) = template.sample() else {
-            report.note(&what, "loads; its parameters cannot be guessed, so it was not tried (give `examples`)");
-            continue;
-        };
-        let waiter = Waiter {
-            request_id: "check".into(),
-            reply_to: None,
-            correlation_id: None,
-            received_at: Timestamp::now(),
-            traceparent: None,
-            tracestate: None,
-            created_job: true,
-            overwrites: false,
-        };
-        let request = Request {
-            waiter: waiter.clone(),
-            producer: None,
-            redelivered: false,
-            work: Work::Template { name: name.clone(), params },
-            cache: CacheControl::default(),
-            on_duplicate: OnDuplicate::default(),
-            deadline: None,
-            labels: Vec::new(),
-        };
-        let manifest = catalog.plan(&request).and_then(|plan| plan.manifest(&waiter));
-        match manifest {
-            Err(rejection) => report.wrong(&what, rejection, "mend the template"),
-            Ok(job) => match jobs.dry_run(&job).await {
+        match trial(catalog, template) {
+            None => {
+                report.note(&what, "loads; its parameters cannot be guessed, so it was not tried (give `examples`)")
+            }
+            Some(Err(rejection)) => report.wrong(&what, rejection, "mend the template"),
+            Some(Ok(trial)) => match jobs.dry_run(&trial.job).await {
                 Ok(()) => report.ok(&what, "loads, and the API server would accept it"),
+                Err(error) if trial.guessed && error.denial().is_some() => report
+                    .note(&what, format!("refused with guessed parameters; give them `examples` ({})", chain(&error))),
                 Err(error) => report.wrong(
                     &what,
                     error.words().map_or_else(|| chain(&error), str::to_owned),

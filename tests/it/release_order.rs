@@ -51,6 +51,8 @@ fn plan() -> Plan {
         cache: CachePlan { store: false, ttl_seconds: 0 },
         limits: Limits { start: LIMIT, run: LIMIT },
         labels: Vec::new(),
+        choices: Vec::new(),
+        priority_class: None,
     }
 }
 
