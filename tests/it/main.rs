@@ -19,6 +19,8 @@ mod outages;
 mod policy;
 mod rejections;
 mod release_order;
+mod reload;
+mod rendering;
 mod replies;
 mod results;
 mod seed_job;
