@@ -14,6 +14,7 @@ pub mod json;
 pub mod key;
 pub mod manifest;
 pub mod names;
+pub mod namespaces;
 pub mod outcome;
 pub mod policy;
 pub mod rejection;

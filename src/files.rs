@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::domain::catalog::Catalog;
+use crate::domain::namespaces::Namespaces;
 use crate::domain::policy::Policies;
 use crate::domain::template::{Template, TemplateDefaults};
 pub use shelf::{Shelf, Taken};
@@ -26,19 +27,20 @@ pub struct Problem {
 pub type Texts = BTreeMap<PathBuf, Result<String, String>>;
 
 /// The catalog, and the templates that did not make it there. One bad file does not keep the others out.
-pub fn load_catalog(config: &Config) -> (Catalog, Vec<Problem>) {
+pub fn load_catalog(config: &Config, namespaces: &Namespaces) -> (Catalog, Vec<Problem>) {
     let mut shelf = Shelf::default();
     if let Some(dir) = &config.templates.dir {
-        shelf.take(dir, read_templates(dir), &config.template_defaults());
+        shelf.take(dir, read_templates(dir), &template_defaults(config, namespaces));
     }
-    let catalog = Catalog { templates: shelf.templates(), ..empty_catalog(config) };
+    let catalog = Catalog { templates: shelf.templates(), ..empty_catalog(config, namespaces) };
     (catalog, shelf.problems())
 }
 
 /// What the configuration says about running, without any template.
-pub fn empty_catalog(config: &Config) -> Catalog {
+pub fn empty_catalog(config: &Config, namespaces: &Namespaces) -> Catalog {
     Catalog {
         templates: BTreeMap::new(),
+        namespaces: namespaces.clone(),
         tenant: config.intake.tenant.clone(),
         inline: config.inline_defaults(),
         limits: config.default_limits(),
@@ -46,6 +48,11 @@ pub fn empty_catalog(config: &Config) -> Catalog {
         ttl: config.results.ttl,
         keep: config.results.keep,
     }
+}
+
+/// What a template gets that does not say it itself, and may name.
+pub fn template_defaults(config: &Config, namespaces: &Namespaces) -> TemplateDefaults {
+    TemplateDefaults { namespaces: Some(namespaces.clone()), ..config.template_defaults() }
 }
 
 /// The policies. A bad file is an error: to go on without it would allow what it forbids.

@@ -162,13 +162,13 @@ impl Intake {
             };
             let tried = match (late, in_the_way.take()) {
                 // Nothing is begun after the deadline, but what an earlier try has begun counts.
-                (Some(deadline), _) => match self.jobs.stands(&plan, &claim).await {
+                (Some(deadline), _) => match self.jobs_of(&plan).stands(&plan, &claim).await {
                     Ok(true) => return Ok(Decision::Placed),
                     Ok(false) => return Ok(Decision::Expired(deadline)),
                     Err(error) => Err(error.into()),
                 },
                 (None, Some(uid)) => self.replace(&plan, &uid, &claim).await,
-                (None, None) => self.jobs.create_or_join(&plan, &claim).await.map_err(Unplaced::from),
+                (None, None) => self.jobs_of(&plan).create_or_join(&plan, &claim).await.map_err(Unplaced::from),
             };
             match tried {
                 Ok(Placement::Ended { uid }) => in_the_way = Some(uid),
@@ -188,10 +188,15 @@ impl Intake {
         }
     }
 
+    fn jobs_of(&self, plan: &Plan) -> Jobs {
+        self.jobs.of(Some(&plan.namespace))
+    }
+
     /// Takes an ended Job out of the way, and the place of it.
     async fn replace(&self, plan: &Plan, uid: &str, claim: &Claim<'_>) -> Result<Placement, Unplaced> {
-        self.jobs.delete(&plan.name(), uid).await?;
-        Ok(self.jobs.create_or_join(plan, claim).await?)
+        let jobs = self.jobs_of(plan);
+        jobs.delete(&plan.name(), uid).await?;
+        Ok(jobs.create_or_join(plan, claim).await?)
     }
 
     /// To the Job's own queue, and then onto the Job that there is one more; `false` when the Job has

@@ -62,11 +62,7 @@ impl Keeper {
             (Some(path), Some(text)) => files::parse_policies(path, text)?,
             _ => files::load_policies(config)?,
         };
-        let rules = Rules {
-            catalog: files::empty_catalog(config),
-            policies: Arc::new(policies),
-            namespace: jobs.namespace().to_owned(),
-        };
+        let rules = Rules { catalog: files::empty_catalog(config, jobs.namespaces()), policies: Arc::new(policies) };
         let (sender, current) = watch::channel(Arc::new(rules));
         let mut keeper = Self {
             config: config.clone(),
@@ -151,7 +147,9 @@ impl Keeper {
 
     fn take_templates(&mut self, read: Option<Result<Texts, String>>) -> Taken {
         match (&self.config.templates.dir, read) {
-            (Some(dir), Some(read)) => self.shelf.take(dir, read, &self.config.template_defaults()),
+            (Some(dir), Some(read)) => {
+                self.shelf.take(dir, read, &files::template_defaults(&self.config, self.jobs.namespaces()))
+            }
             _ => Taken::default(),
         }
     }
@@ -182,7 +180,7 @@ impl Keeper {
 
     /// Asks the API server about what it was not asked yet; `true` when there was a verdict.
     async fn try_templates(&mut self) -> bool {
-        let catalog = files::empty_catalog(&self.config);
+        let catalog = files::empty_catalog(&self.config, self.jobs.namespaces());
         let (jobs, unjudged) = (&self.jobs, self.shelf.unjudged());
         let tried = unjudged.iter().map(|(path, template)| judge(jobs, &catalog, path, template));
         let verdicts: Vec<_> = join_all(tried).await.into_iter().flatten().collect();
@@ -238,7 +236,7 @@ async fn judge(
         Some(Err(rejection)) => return Some((path, Err(format!("job: {}", rejection.message)))),
         Some(Ok(trial)) => trial,
     };
-    match jobs.dry_run(&trial.job).await {
+    match jobs.of(trial.job.metadata.namespace.as_deref()).dry_run(&trial.job).await {
         Ok(()) => Some((path, Ok(()))),
         Err(error) => {
             let why = error.denial()?;

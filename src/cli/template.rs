@@ -16,6 +16,7 @@ use crate::cache::Store;
 use crate::cluster::Clients;
 use crate::config::Config;
 use crate::domain::key::RequestKey;
+use crate::domain::namespaces::Namespaces;
 use crate::domain::rejection::Rejection;
 use crate::domain::request::{Arrival, Request};
 use crate::domain::rules::Rules;
@@ -66,8 +67,8 @@ enum Output {
 impl Templates {
     pub(super) async fn run(&self, config: &Config) -> Exit {
         let ended = match &self.command {
-            Command::Ls => ls(config),
-            Command::Lint { path } => lint(config, path.as_deref()),
+            Command::Ls => ls(config, &namespaces(config).await),
+            Command::Lint { path } => lint(config, &namespaces(config).await, path.as_deref()),
             Command::Render(render) => render.run(config).await,
         };
         ended.unwrap_or_else(|error| {
@@ -77,8 +78,8 @@ impl Templates {
     }
 }
 
-fn ls(config: &Config) -> anyhow::Result<Exit> {
-    let (catalog, problems) = files::load_catalog(config);
+fn ls(config: &Config, namespaces: &Namespaces) -> anyhow::Result<Exit> {
+    let (catalog, problems) = files::load_catalog(config, namespaces);
     let width = catalog.templates.keys().map(String::len).max().unwrap_or_default();
     let mut out = std::io::stdout().lock();
     for (name, template) in &catalog.templates {
@@ -100,10 +101,10 @@ fn parameters(template: &Template) -> String {
     template.parameters().into_iter().map(mark).collect::<Vec<_>>().join(" ")
 }
 
-fn lint(config: &Config, path: Option<&Path>) -> anyhow::Result<Exit> {
+fn lint(config: &Config, namespaces: &Namespaces, path: Option<&Path>) -> anyhow::Result<Exit> {
     let path = path.or(config.templates.dir.as_deref()).context("give a FILE or DIR, or set `templates.dir`")?;
     if !path.is_dir() {
-        let loaded = files::load_template(path, &files::read_text(path), &config.template_defaults());
+        let loaded = files::load_template(path, &files::read_text(path), &files::template_defaults(config, namespaces));
         return Ok(match loaded {
             Ok(template) => {
                 println!("ok     {}", template.name);
@@ -114,7 +115,7 @@ fn lint(config: &Config, path: Option<&Path>) -> anyhow::Result<Exit> {
     }
     let mut config = config.clone();
     config.templates.dir = Some(path.to_owned());
-    let (catalog, problems) = files::load_catalog(&config);
+    let (catalog, problems) = files::load_catalog(&config, namespaces);
     let mut out = std::io::stdout().lock();
     for name in catalog.templates.keys() {
         writeln!(out, "ok     {name}")?;
@@ -192,14 +193,18 @@ impl Render {
 /// The rules as a dispatcher with this configuration would have them.
 async fn rules(config: &Config) -> anyhow::Result<Rules> {
     let policies = files::load_policies(config).context("cannot use the policy file")?;
-    let (catalog, problems) = files::load_catalog(config);
+    let namespaces = namespaces(config).await;
+    let (catalog, problems) = files::load_catalog(config, &namespaces);
     report(&problems);
+    Ok(Rules { catalog, policies: policies.into() })
+}
+
+async fn namespaces(config: &Config) -> Namespaces {
     // Reads a configuration and asks nobody; without one nothing runs, and the Job can be shown all the same.
-    let namespace = match Clients::connect(&config.kubernetes).await {
-        Ok(clients) => clients.namespace,
-        Err(_) => config.kubernetes.namespace.clone().unwrap_or_default(),
-    };
-    Ok(Rules { catalog, policies: policies.into(), namespace })
+    match Clients::connect(&config.kubernetes).await {
+        Ok(clients) => clients.namespaces,
+        Err(_) => config.kubernetes.configured_namespaces(),
+    }
 }
 
 async fn cached(config: &Config, key: &RequestKey) -> String {

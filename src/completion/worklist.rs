@@ -1,7 +1,7 @@
 //! Which Jobs are completed, and when: those that the watch sees, those that a regular look over finds,
 //! each by one task at a time, tried until it is done.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::{Completion, Progress};
 use crate::backoff::Backoff;
-use crate::cluster::{Sighted, Sighting};
+use crate::cluster::{Jobs, Sighted, Sighting};
 use crate::telemetry::chain;
 
 /// A watch can miss what it should have said; all open Jobs are looked over this often.
@@ -24,7 +24,8 @@ impl Completion {
         let mut sightings = std::pin::pin!(sightings);
         let mut look_over = tokio::time::interval(LOOK_OVER);
         look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut open = HashSet::new();
+        // By uid, with their namespaces.
+        let mut open = HashMap::new();
         let mut finishing: HashSet<Sighting> = HashSet::new();
         let mut tasks: JoinSet<Sighting> = JoinSet::new();
         let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
@@ -32,9 +33,9 @@ impl Completion {
             let ended = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(sighted) = sightings.next() => match sighted {
-                    Sighted::Open { uid, ended } => { open.insert(uid); ended.into_iter().collect() }
+                    Sighted::Open { uid, namespace, ended } => { open.insert(uid, namespace); ended.into_iter().collect() }
                     Sighted::Closed { uid } => { open.remove(&uid); Vec::new() }
-                    Sighted::Relisting => { open.clear(); Vec::new() }
+                    Sighted::Relisting { namespace } => { open.retain(|_, of| *of != namespace); Vec::new() }
                 },
                 _ = look_over.tick(), if surveys.is_empty() => { surveys.spawn(Arc::clone(&self).survey()); Vec::new() }
                 Some(survey) = surveys.join_next() => survey.unwrap_or_default(),
@@ -63,19 +64,11 @@ impl Completion {
 
     /// Everything that has ended and owes answers; lets go of the pods that were left behind.
     async fn survey(self: Arc<Self>) -> Vec<Sighting> {
-        let (open, ended) = match self.jobs.open().await {
-            Ok(found) => found,
-            Err(error) => {
-                warn!(error = chain(&error), "cannot look over the open Jobs");
-                return Vec::new();
-            }
-        };
-        match self.jobs.release_orphans(&open).await {
-            Ok(0) => {}
-            Ok(released) => info!(released, "released pods that outlived their Job's answer"),
-            Err(error) => warn!(error = chain(&error), "cannot look over the pods"),
+        let mut all = Vec::new();
+        for jobs in self.jobs.everywhere() {
+            all.extend(survey(&jobs).await);
         }
-        ended
+        all
     }
 
     /// Tries until the Job is released, or until the process stops: then another one does.
@@ -98,4 +91,20 @@ impl Completion {
             }
         }
     }
+}
+
+async fn survey(jobs: &Jobs) -> Vec<Sighting> {
+    let (open, ended) = match jobs.open().await {
+        Ok(found) => found,
+        Err(error) => {
+            warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the open Jobs");
+            return Vec::new();
+        }
+    };
+    match jobs.release_orphans(&open).await {
+        Ok(0) => {}
+        Ok(released) => info!(released, "released pods that outlived their Job's answer"),
+        Err(error) => warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the pods"),
+    }
+    ended
 }

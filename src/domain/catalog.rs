@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use super::fields::nearest;
 use super::key::{KeyParts, RequestKey};
 use super::manifest::{self, CachePlan, InlineDefaults, Plan};
+use super::namespaces::Namespaces;
+use super::policy::choice::{Choice, Kind};
 use super::rejection::{Code, Rejection};
 use super::request::{CacheMode, InlineJob, Request, Work};
 use super::template::{Limits, ResultPlan, ResultSource, Scope, Template};
@@ -20,6 +22,7 @@ const INLINE: &str = "inline";
 #[derive(Debug, Clone)]
 pub struct Catalog {
     pub templates: BTreeMap<String, Arc<Template>>,
+    pub namespaces: Namespaces,
     pub tenant: String,
     pub inline: InlineDefaults,
     pub limits: Limits,
@@ -68,6 +71,7 @@ impl Catalog {
             request_id: template.cache.never.then_some(request_id.as_str()),
         });
         let job = template.render(&Scope { params: &params, request_id, key: &key.to_string() })?;
+        let choices = template.choices(&job);
         // The memory of a request whose result is not shared is not the request's to shorten.
         let cache = match template.cache.never {
             true => CachePlan { store: true, ttl_seconds: self.keep.as_secs() },
@@ -78,7 +82,8 @@ impl Catalog {
             lock: key,
             template: name.to_owned(),
             shown: name.to_owned(),
-            choices: template.choices(&job),
+            namespace: self.namespace(&job, &choices)?,
+            choices,
             job,
             result: template.result,
             cache,
@@ -107,9 +112,24 @@ impl Catalog {
             cache: self.cache_plan(request, None),
             limits: self.limits,
             labels: Vec::new(),
+            namespace: self.namespaces.own.clone(),
             choices: Vec::new(),
             priority_class: None,
         }
+    }
+
+    /// Where a rendered Job is to run.
+    fn namespace(&self, job: &Value, choices: &[Choice]) -> Result<String, Rejection> {
+        let Some(named) = job.pointer("/metadata/namespace").and_then(Value::as_str) else {
+            return Ok(self.namespaces.own.clone());
+        };
+        if self.namespaces.contains(named) {
+            return Ok(named.to_owned());
+        }
+        let chosen = choices.iter().find(|choice| choice.kind == Kind::Namespace);
+        let pointer = chosen.map_or("/template", |choice| choice.pointer.as_str());
+        let why = format!("`{named}` is not among the namespaces of this dispatcher (`kubernetes.namespaces`)");
+        Err(Rejection::at(Code::PolicyDenied, pointer, why))
     }
 
     /// The smaller ttl of template and request; the default where neither has one.
@@ -140,12 +160,13 @@ mod tests {
         let parameters =
             "parameters: {type: object, properties: {a: {type: integer, default: 1}, trace: {type: string}}}";
         let templates = ["shared\ncache: {ttl: 1h, ignore: [/trace]}", "unshared\ncache: never"].map(|head| {
-            let defaults = TemplateDefaults { result_max: 1024, limits };
+            let defaults = TemplateDefaults { result_max: 1024, limits, namespaces: None };
             let template = Template::load(&format!("name: {head}\n{parameters}\n{job}\n"), &defaults).unwrap();
             (template.name.clone(), Arc::new(template))
         });
         Catalog {
             templates: templates.into(),
+            namespaces: Namespaces { own: "work".into(), further: vec!["media".into()] },
             tenant: "default".into(),
             inline: InlineDefaults {
                 backoff_limit: 3,

@@ -63,6 +63,8 @@ pub struct Plan {
     pub cache: CachePlan,
     pub limits: Limits,
     pub labels: Vec<(String, String)>,
+    /// Where it runs.
+    pub namespace: String,
     /// What the request chose through placeholders.
     pub choices: Vec<Choice>,
     /// The `priorityClassName` of the pod, over the template's.
@@ -98,6 +100,7 @@ impl Plan {
         let labels = self.own_labels();
         let metadata = &mut job.metadata;
         metadata.name = Some(self.name());
+        metadata.namespace = Some(self.namespace.clone());
         metadata.finalizers = Some(vec![JOB_FINALIZER.into()]);
         let job_labels = metadata.labels.get_or_insert_default();
         for (name, value) in &self.labels {

@@ -13,8 +13,6 @@ use super::request::Request;
 pub struct Rules {
     pub catalog: Catalog,
     pub policies: Arc<Policies>,
-    /// The namespace of Jobs that name none.
-    pub namespace: String,
 }
 
 impl Rules {
@@ -26,7 +24,7 @@ impl Rules {
         }
         self.policies.allow_work(request)?;
         let mut plan = self.catalog.plan(request)?;
-        self.policies.allow_choices(producer, &plan.choices, &self.namespace)?;
+        self.policies.allow_choices(producer, &plan.choices, &self.catalog.namespaces.own)?;
         plan.priority_class = self.policies.terms(producer).and_then(|terms| terms.priority_class.clone());
         Ok(plan)
     }

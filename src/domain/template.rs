@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::fields::parse_duration;
 use super::json::child;
 use super::names::is_label;
+use super::namespaces::Namespaces;
 use super::policy::choice::{self, Choice};
 use super::rejection::{Code, Rejection};
 use super::yaml;
@@ -76,10 +77,12 @@ pub struct Limits {
 }
 
 /// What a template does not say itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct TemplateDefaults {
     pub result_max: u64,
     pub limits: Limits,
+    /// Those that it may name; `None` where they are not known.
+    pub namespaces: Option<Namespaces>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +137,8 @@ impl Template {
         manifest::check(&document.job)?;
         substitution::check(&document.job, &schema)?;
         let result = load_result(&document.result, defaults)?;
+        let cache = load_cache(document.cache.as_ref())?;
+        manifest::check_namespace(&document.job, &cache.ignore, defaults.namespaces.as_ref())?;
         manifest::check_fields(&document.job, schema)?;
         let limit = |name: &str, text: &Option<String>, default: Duration| match text {
             Some(text) => parse_duration(text).map_err(|why| format!("limits.{name}: {why}")),
@@ -141,7 +146,7 @@ impl Template {
         };
         Ok(Self {
             digest: digest(&document, result),
-            cache: load_cache(document.cache)?,
+            cache,
             limits: Limits {
                 start: limit("start", &document.limits.start, defaults.limits.start)?,
                 run: limit("run", &document.limits.run, defaults.limits.run)?,
@@ -200,14 +205,14 @@ impl Template {
     }
 }
 
-fn load_cache(document: Option<Value>) -> Result<TemplateCache, String> {
+fn load_cache(document: Option<&Value>) -> Result<TemplateCache, String> {
     let rules: CacheRules = match document {
         None => CacheRules::default(),
         Some(Value::String(word)) if word == "never" => {
             return Ok(TemplateCache { never: true, ttl: None, ignore: Vec::new() });
         }
         Some(rules) => {
-            serde_json::from_value(rules).map_err(|error| format!("cache: neither `never` nor rules: {error}"))?
+            CacheRules::deserialize(rules).map_err(|error| format!("cache: neither `never` nor rules: {error}"))?
         }
     };
     if let Some(pointer) = rules.ignore.iter().find(|pointer| !pointer.starts_with('/')) {

@@ -146,7 +146,7 @@ mod tests {
     fn take(shelf: &mut Shelf, files: &[(&str, String)]) -> Taken {
         let texts = files.iter().map(|(path, text)| (PathBuf::from(path), Ok(text.clone()))).collect();
         let limits = Limits { start: Duration::from_secs(1), run: Duration::from_secs(1) };
-        shelf.take(Path::new("dir"), Ok(texts), &TemplateDefaults { result_max: 1024, limits })
+        shelf.take(Path::new("dir"), Ok(texts), &TemplateDefaults { result_max: 1024, limits, namespaces: None })
     }
 
     fn digest(shelf: &Shelf, name: &str) -> Option<String> {
@@ -216,8 +216,11 @@ mod tests {
     fn a_directory_that_cannot_be_read_changes_nothing_and_is_said_once() {
         let mut shelf = Shelf::default();
         take(&mut shelf, &[("a.yaml", template("a", "i"))]);
-        let defaults =
-            TemplateDefaults { result_max: 1, limits: Limits { start: Duration::ZERO, run: Duration::ZERO } };
+        let defaults = TemplateDefaults {
+            result_max: 1,
+            limits: Limits { start: Duration::ZERO, run: Duration::ZERO },
+            namespaces: None,
+        };
         let mut away = || shelf.take(Path::new("dir"), Err("away".into()), &defaults);
         assert!(away().unreadable.is_some());
         assert!(away().is_empty());

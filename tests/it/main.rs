@@ -14,6 +14,7 @@ mod failures;
 mod fan_in;
 mod main_job;
 mod manifests;
+mod namespaces;
 mod operations;
 mod outages;
 mod policy;

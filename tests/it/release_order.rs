@@ -22,6 +22,7 @@ fn jobs(world: &World) -> Jobs {
         read: world.client.clone(),
         watch: world.client.clone(),
         namespace: world.name.clone(),
+        namespaces: jobquay::domain::namespaces::Namespaces::default(),
         server: String::new(),
         origin: Origin::Kubeconfig,
     };
@@ -51,6 +52,7 @@ fn plan() -> Plan {
         cache: CachePlan { store: false, ttl_seconds: 0 },
         limits: Limits { start: LIMIT, run: LIMIT },
         labels: Vec::new(),
+        namespace: String::new(),
         choices: Vec::new(),
         priority_class: None,
     }
@@ -64,7 +66,7 @@ async fn place(jobs: &Jobs, id: &str) -> Placement {
     let waiter = waiter(id);
     let claim =
         Claim { waiter: &waiter, may_stand: false, may_join: true, wants_new: false, looked_up: Instant::now() };
-    jobs.create_or_join(&plan(), &claim).await.expect("an answer")
+    jobs.create_or_join(&Plan { namespace: jobs.namespace().to_owned(), ..plan() }, &claim).await.expect("an answer")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,6 +148,11 @@ async fn a_handler_that_was_slow_since_its_lookup_does_not_create() {
     let waiter = waiter("one");
     let looked_up = Instant::now().checked_sub(Duration::from_secs(6)).expect("the machine has been up for that long");
     let claim = Claim { waiter: &waiter, may_stand: false, may_join: true, wants_new: false, looked_up };
-    assert_eq!(jobs.create_or_join(&plan(), &claim).await.expect("an answer"), Placement::TooSlow);
+    assert_eq!(
+        jobs.create_or_join(&Plan { namespace: jobs.namespace().to_owned(), ..plan() }, &claim)
+            .await
+            .expect("an answer"),
+        Placement::TooSlow
+    );
     assert!(world.all_jobs().await.is_empty());
 }

@@ -53,6 +53,7 @@ fn plan(source: ResultSource) -> Plan {
             ("app".into(), "payments".into()),
             ("jobquay.dev/open".into(), "false".into()),
         ],
+        namespace: "work".into(),
         choices: Vec::new(),
         priority_class: None,
     }

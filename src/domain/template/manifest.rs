@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::schema::Schema;
 use super::substitution::Scope;
 use super::{child, substitution};
+use crate::domain::names::is_label;
+use crate::domain::namespaces::Namespaces;
 
 /// What jobquay sets itself must not stand in a template: it would be overwritten unseen.
 pub(super) fn check(job: &Value) -> Result<(), String> {
@@ -17,7 +19,6 @@ pub(super) fn check(job: &Value) -> Result<(), String> {
     for pointer in [
         "/metadata/name",
         "/metadata/generateName",
-        "/metadata/namespace",
         "/metadata/finalizers",
         "/metadata/ownerReferences",
         "/spec/activeDeadlineSeconds",
@@ -42,6 +43,41 @@ pub(super) fn check(job: &Value) -> Result<(), String> {
         Some(containers) if !containers.is_empty() => Ok(()),
         _ => Err("job.spec.template.spec.containers: needs a container; the first one gives the result".into()),
     }
+}
+
+/// A namespace is part of where a Job is, and so of its lock: what it is made of must be part of the key.
+/// `ignore` are pointers to the parameters that are not.
+pub(super) fn check_namespace(job: &Value, ignore: &[String], known: Option<&Namespaces>) -> Result<(), String> {
+    if job.get("metadata").is_some_and(Value::is_string) {
+        return Err("job.metadata: a placeholder cannot stand for all of it".into());
+    }
+    let Some(namespace) = job.pointer("/metadata/namespace") else { return Ok(()) };
+    let namespace = namespace.as_str().ok_or("job.metadata.namespace: must be a string")?;
+    let names = substitution::placeholders(namespace)?;
+    if let Some(name) = names.iter().find(|name| !is_in_key(name, ignore)) {
+        return Err(format!(
+            "job.metadata.namespace: `{name}` is not part of the key: only a parameter is, and no ignored one"
+        ));
+    }
+    if !names.is_empty() {
+        return Ok(());
+    }
+    if !is_label(namespace) {
+        return Err(format!("job.metadata.namespace: `{namespace}` is not the name of a namespace"));
+    }
+    match known {
+        Some(known) if !known.contains(namespace) => Err(format!(
+            "job.metadata.namespace: `{namespace}` is not among those of this dispatcher; add it to `kubernetes.namespaces`"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_in_key(placeholder: &str, ignore: &[String]) -> bool {
+    let Some(path) = placeholder.strip_prefix("params.") else { return false };
+    let pointer = path.split('.').fold(String::new(), |pointer, part| child(&pointer, part));
+    // What is ignored within a text's parameter cannot be text.
+    !ignore.iter().any(|ignored| pointer == *ignored || pointer.starts_with(&format!("{ignored}/")))
 }
 
 /// Kubernetes' types drop what they do not know, so a misspelt field would be gone unseen. Tried with

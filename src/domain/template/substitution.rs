@@ -29,6 +29,15 @@ pub(in crate::domain) fn has_placeholder(text: &str) -> bool {
     text.contains("{{")
 }
 
+/// The names in a text's placeholders.
+pub(super) fn placeholders(text: &str) -> Result<Vec<&str>, String> {
+    let names = pieces(text)?.into_iter().filter_map(|piece| match piece {
+        Piece::Placeholder(name) => Some(name),
+        Piece::Text(_) => None,
+    });
+    Ok(names.collect())
+}
+
 /// Checks at load time that each placeholder will have a value: it is always known, or it names a
 /// parameter that is required or has a default.
 pub(super) fn check(job: &Value, parameters: &Schema<'_>) -> Result<(), String> {

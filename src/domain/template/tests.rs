@@ -1,6 +1,7 @@
 use super::*;
 
 const DEFAULTS: TemplateDefaults = TemplateDefaults {
+    namespaces: None,
     result_max: 1 << 20,
     limits: Limits { start: Duration::from_secs(300), run: Duration::from_secs(3600) },
 };
@@ -225,7 +226,7 @@ parameters: {type: object, required: [args, env, meta]}
 job:
   apiVersion: batch/v1
   kind: Job
-  metadata: "{{ params.meta }}"
+  metadata: {labels: "{{ params.meta }}"}
   spec: {template: {spec: {containers: [{name: w, image: i, args: "{{ params.args }}", env: "{{ params.env }}"}]}}}
 "#
         .replace(
@@ -237,14 +238,10 @@ job:
     .unwrap();
     let render = |params: Value| template.render(&Scope { params: &params, request_id: "r", key: "k" });
     let env = json!([{"name": "A", "value": "$(B)"}]);
-    let filled = render(json!({"args": ["$(A)", "{{ key }}"], "env": env, "meta": {"labels": {"n": 1}}})).unwrap();
+    let filled = render(json!({"args": ["$(A)", "{{ key }}"], "env": env, "meta": {"n": 1}})).unwrap();
     let container = &filled["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["args"], json!(["$$(A)", "{{ key }}"]));
     assert_eq!((&container["env"][0]["value"], &filled["metadata"]["labels"]["n"]), (&json!("$$(B)"), &json!("1")));
-    for meta in [json!({"finalizers": []}), json!({"ownerReferences": [{}]}), json!({"name": "x"})] {
-        let rejection = render(json!({"args": [], "env": [], "meta": meta})).unwrap_err();
-        assert_eq!(rejection.code, Code::ParamsInvalid, "{meta}");
-    }
 }
 
 #[test]
@@ -253,6 +250,32 @@ fn a_nul_is_refused_where_no_container_can_be_given_it() {
     let rejection =
         template.render(&Scope { params: &json!({"url": "a\0b", "width": 1}), request_id: "r", key: "k" }).unwrap_err();
     assert_eq!((rejection.code, rejection.pointer.as_deref()), (Code::ParamsInvalid, Some("/params/url")));
+}
+
+#[test]
+fn a_namespace_is_one_of_the_dispatchers_and_made_of_what_is_in_the_key() {
+    let namespaces = Some(Namespaces { own: "work".into(), further: vec!["media".into()] });
+    let defaults = TemplateDefaults { namespaces, ..DEFAULTS };
+    for (metadata, named) in [
+        ("namespace: media, annotations:", None),
+        ("namespace: '{{ params.url }}', annotations:", None),
+        ("namespace: 'media-{{ params.url }}', annotations:", None),
+        ("namespace: other, annotations:", Some("add it to `kubernetes.namespaces`")),
+        ("namespace: Media, annotations:", Some("`Media`")),
+        ("namespace: '{{ request.id }}', annotations:", Some("`request.id` is not part of the key")),
+        ("namespace: '{{ params.trace }}', annotations:", Some("`params.trace` is not part of the key")),
+    ] {
+        let loaded = Template::load(&THUMBNAIL.replacen("annotations:", metadata, 1), &defaults);
+        match named {
+            None => drop(loaded.expect(metadata)),
+            Some(named) => assert!(loaded.unwrap_err().contains(named), "{metadata}"),
+        }
+    }
+    let whole = THUMBNAIL.replace(
+        "metadata: {annotations: {width: \"{{ params.width }}\", url: \"{{ params.url }}\"}}",
+        "metadata: '{{ params.url }}'",
+    );
+    assert!(load(&whole).unwrap_err().contains("job.metadata:"));
 }
 
 mod properties;
