@@ -95,7 +95,7 @@ impl Error {
     /// What the API server says against a Job that it will not create, now or later. Not our own missing
     /// rights and not a missing namespace, which an operator can mend, nor a quota, which runs empty
     /// and fills again.
-    fn denial(&self) -> Option<&str> {
+    pub fn denial(&self) -> Option<&str> {
         let status = self.status()?;
         let refused = matches!(status.code, 400 | 403 | 405 | 413 | 415 | 422);
         let says = |words: &str| status.message.contains(words);

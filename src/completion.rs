@@ -112,12 +112,12 @@ impl Completion {
             }
             if matches!(ending, Ending::GivenUp(_)) && job.metadata.deletion_timestamp.is_none() {
                 // First, for its pod still runs or tries to. The finalizer keeps the Job until all are answered.
-                self.jobs.delete(&sighting.name, &sighting.uid).await?;
+                self.jobs.of(Some(&sighting.namespace)).delete(&sighting.name, &sighting.uid).await?;
                 continue;
             }
             self.answer(&job, &told, waiters, &mut progress.answered).await?;
             self.answer_overflow(&job, &told, sighting, &mut progress.overflow).await?;
-            match self.jobs.release(&job, &told.outcome.record()).await? {
+            match self.jobs.of(Some(&sighting.namespace)).release(&job, &told.outcome.record()).await? {
                 Released::Released => return self.let_go(sighting, progress).await,
                 Released::Outdated => {}
             }
@@ -132,12 +132,12 @@ impl Completion {
         {
             debug!(job.name = sighting.name, error = chain(&error), "an overflow queue stays until it expires");
         }
-        Ok(self.jobs.release_pods(&sighting.uid).await?)
+        Ok(self.jobs.of(Some(&sighting.namespace)).release_pods(&sighting.uid).await?)
     }
 
     /// The Job as it is now, if it still owes answers.
     async fn owing(&self, sighting: &Sighting) -> Result<Option<Job>, Error> {
-        let job = self.jobs.get(&sighting.name).await?;
+        let job = self.jobs.of(Some(&sighting.namespace)).get(&sighting.name).await?;
         Ok(job.filter(|job| {
             job.metadata.uid.as_deref() == Some(sighting.uid.as_str()) && job::finalizer_index(job).is_some()
         }))

@@ -19,6 +19,8 @@ pub use secret::SecretUrl;
 
 use crate::domain::fields::parse_duration;
 use crate::domain::manifest::InlineDefaults;
+use crate::domain::names::is_label;
+use crate::domain::namespaces::Namespaces;
 use crate::domain::template::{Limits, TemplateDefaults, parse_bytes};
 
 /// What is wrong with the configuration, in words for the person who wrote it.
@@ -90,6 +92,7 @@ pub struct Cache {
 pub struct Kubernetes {
     #[serde(deserialize_with = "unless_empty")]
     pub namespace: Option<String>,
+    pub namespaces: Vec<String>,
     #[serde(deserialize_with = "unless_empty")]
     pub server: Option<String>,
     #[serde(deserialize_with = "unless_empty")]
@@ -144,6 +147,8 @@ pub struct Events {
 pub struct Templates {
     #[serde(deserialize_with = "unless_empty")]
     pub dir: Option<PathBuf>,
+    #[serde(deserialize_with = "duration")]
+    pub reload: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -196,10 +201,22 @@ pub struct Shutdown {
     pub grace: Duration,
 }
 
+impl Kubernetes {
+    /// As far as they are known without the cluster's own configuration.
+    pub fn configured_namespaces(&self) -> Namespaces {
+        Namespaces { own: self.namespace.clone().unwrap_or_default(), further: self.namespaces.clone() }
+    }
+}
+
 impl Config {
     /// What templates get that do not say it themselves.
     pub fn template_defaults(&self) -> TemplateDefaults {
-        TemplateDefaults { result_max: self.results.max, limits: self.default_limits() }
+        TemplateDefaults {
+            result_max: self.results.max,
+            limits: self.default_limits(),
+            namespaces: None,
+            lanes: Some(self.lanes.keys().cloned().collect()),
+        }
     }
 
     pub fn default_limits(&self) -> Limits {
@@ -240,6 +257,9 @@ impl Config {
         }
         if !(1..=2000).contains(&self.amqp.prefetch) {
             return Err(("amqp.prefetch", format!("{} is not within 1 to 2000", self.amqp.prefetch)));
+        }
+        if let Some(name) = self.kubernetes.namespaces.iter().find(|name| !is_label(name)) {
+            return Err(("kubernetes.namespaces", format!("`{name}` is not the name of a namespace")));
         }
         if self.kubernetes.concurrency == 0 {
             return Err(("kubernetes.concurrency", "must be at least 1".into()));

@@ -3,8 +3,8 @@
 //! Nothing here does I/O or waits, and nothing here knows the clients of RabbitMQ, Redis or
 //! Kubernetes (a test reads the imports). Kubernetes' own types are plain data and are used as they are.
 //!
-//! Read in this order: [`request`], [`template`] and [`policy`], [`catalog`], [`key`], [`manifest`],
-//! [`job`], [`outcome`], [`event`].
+//! Read in this order: [`request`], [`template`] and [`policy`], [`catalog`], [`rules`], [`key`],
+//! [`manifest`], [`job`], [`outcome`], [`event`].
 
 pub mod catalog;
 pub mod event;
@@ -14,12 +14,16 @@ pub mod json;
 pub mod key;
 pub mod lanes;
 pub mod manifest;
+pub mod names;
+pub mod namespaces;
 pub mod outcome;
 pub mod overdue;
 pub mod policy;
 pub mod rejection;
 pub mod request;
+pub mod rules;
 pub mod template;
+pub mod trial;
 pub mod waiter;
 mod yaml;
 

@@ -75,6 +75,9 @@ async fn readyz(State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery) -> R
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{mark}{} {}", check.name, check.state);
         }
+        for problem in pages.health.problems() {
+            let _ = writeln!(text, "[!]not used: {problem}");
+        }
     }
     text.push_str(if ready { "ready\n" } else { "not ready\n" });
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -26,22 +26,21 @@ use tracing::{debug, error, info};
 
 use crate::cache::{Entry, Store};
 use crate::cluster::Jobs;
-use crate::domain::catalog::Catalog;
 use crate::domain::event::{ServedBy, Verdict};
+use crate::domain::manifest::Plan;
 use crate::domain::outcome::Failure;
-use crate::domain::policy::Policies;
 use crate::domain::rejection::Rejection;
-use crate::domain::request::{self, Asked, Request};
+use crate::domain::request::{self, Asked};
 use crate::domain::waiter::Waiter;
 use crate::queue::{self, Delivery, Origin, Overflow, Parking};
 use crate::reply::Replies;
+use crate::rules;
 use crate::slots::Slots;
 use crate::telemetry::metrics::Metrics;
 
 /// Everything that a request meets on its way.
 pub struct Intake {
-    pub catalog: Catalog,
-    pub policies: Policies,
+    pub rules: rules::Current,
     pub store: Arc<Store>,
     pub jobs: Jobs,
     pub replies: Arc<Replies>,
@@ -118,7 +117,7 @@ impl Intake {
             Err(unparsed) => return self.reject(arrival, unparsed.waiter, &unparsed.rejection).await,
         };
         debug!(request.id = request.waiter.request_id, delivery.redelivered = request.redelivered, "received");
-        let plan = match self.authorise(&request).and_then(|()| self.catalog.plan(&request)) {
+        let plan = match { self.rules.borrow().plan(&request) } {
             Ok(plan) => plan,
             Err(rejection) => return self.reject(arrival, request.waiter, &rejection).await,
         };
@@ -140,11 +139,8 @@ impl Intake {
         Ok(self.replies.bury(&delivery.arrival, "request.poison", why).await?)
     }
 
-    fn authorise(&self, request: &Request) -> Result<(), Rejection> {
-        if let Some(reply_to) = &request.waiter.reply_to {
-            self.policies.allow_reply(request.producer.as_deref(), reply_to)?;
-        }
-        self.policies.allow_work(request)
+    fn jobs_of(&self, plan: &Plan) -> Jobs {
+        self.jobs.of(Some(&plan.namespace))
     }
 
     fn addressed(&self, waiter: Waiter) -> Waiter {

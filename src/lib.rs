@@ -41,6 +41,7 @@ pub mod intake;
 pub mod overdue;
 pub mod queue;
 pub mod reply;
+pub mod rules;
 pub mod run;
 pub mod shutdown;
 pub mod slots;

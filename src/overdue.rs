@@ -33,12 +33,13 @@ pub struct Clock(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     jobs: HashMap<String, Entry>,
-    /// By Job and pod.
-    pods: HashMap<String, BTreeMap<String, PodFacts>>,
+    /// By Job and pod, with their namespaces.
+    pods: HashMap<String, BTreeMap<String, (String, PodFacts)>>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    namespace: String,
     name: String,
     facts: JobFacts,
     /// Not looked at again before.
@@ -54,24 +55,25 @@ impl Clock {
                 let (Some(uid), Some(facts)) = (job.metadata.uid.clone(), JobFacts::of(job)) else { return };
                 let name = job.metadata.name.clone().unwrap_or_default();
                 let rests_until = state.jobs.get(&uid).and_then(|entry| entry.rests_until);
-                state.jobs.insert(uid, Entry { name, facts, rests_until });
+                let namespace = job.metadata.namespace.clone().unwrap_or_default();
+                state.jobs.insert(uid, Entry { namespace, name, facts, rests_until });
             }
             Sighted::Closed { uid } => {
                 state.jobs.remove(uid);
                 state.pods.remove(uid);
             }
-            Sighted::Relisting => state.jobs.clear(),
-            Sighted::Listed => {}
+            Sighted::Relisting { namespace } => state.jobs.retain(|_, entry| entry.namespace != *namespace),
+            Sighted::Listed { .. } => {}
         }
     }
 
     fn observe_pod(&self, sighted: PodSighted) {
         let mut state = self.state();
         match sighted {
-            PodSighted::Pod { uid, job_uid, facts: Some(facts) } => {
-                state.pods.entry(job_uid).or_default().insert(uid, facts);
+            PodSighted::Pod { namespace, uid, job_uid, facts: Some(facts) } => {
+                state.pods.entry(job_uid).or_default().insert(uid, (namespace, facts));
             }
-            PodSighted::Pod { uid, job_uid, facts: None } => {
+            PodSighted::Pod { uid, job_uid, facts: None, .. } => {
                 if let Some(pods) = state.pods.get_mut(&job_uid) {
                     pods.remove(&uid);
                     if pods.is_empty() {
@@ -79,7 +81,12 @@ impl Clock {
                     }
                 }
             }
-            PodSighted::Relisting => state.pods.clear(),
+            PodSighted::Relisting { namespace } => {
+                for pods in state.pods.values_mut() {
+                    pods.retain(|_, (of, _)| *of != namespace);
+                }
+                state.pods.retain(|_, pods| !pods.is_empty());
+            }
         }
     }
 
@@ -89,7 +96,8 @@ impl Clock {
         let State { jobs, pods } = &mut *state;
         let mut due = Vec::new();
         for (uid, entry) in jobs {
-            let pods: Vec<_> = pods.get(uid).into_iter().flat_map(BTreeMap::values).cloned().collect();
+            let pods = pods.get(uid).into_iter().flat_map(BTreeMap::values);
+            let pods: Vec<_> = pods.map(|(_, facts)| facts.clone()).collect();
             let again = now.saturating_add(AGAIN).unwrap_or(Timestamp::MAX);
             let rests_until = match judge(&entry.facts, &pods, now) {
                 Judgement::InTime(_) => continue,
@@ -98,7 +106,7 @@ impl Clock {
             };
             if entry.rests_until.is_none_or(|until| until <= now) {
                 entry.rests_until = Some(rests_until);
-                due.push(Sighting { name: entry.name.clone(), uid: uid.clone() });
+                due.push(Sighting { namespace: entry.namespace.clone(), name: entry.name.clone(), uid: uid.clone() });
             }
         }
         due
@@ -142,6 +150,7 @@ async fn look(jobs: Jobs, sighting: Sighting) {
 }
 
 async fn give_up_if_overdue(jobs: &Jobs, sighting: &Sighting) -> Result<(), cluster::Error> {
+    let jobs = jobs.of(Some(&sighting.namespace));
     let Some((job, facts, pods)) = jobs.facts(sighting).await? else { return Ok(()) };
     let given_up = match judge(&facts, &pods, Timestamp::now()) {
         Judgement::InTime(_) => return Ok(()),

@@ -17,12 +17,12 @@ use crate::cluster::{Clients, Jobs, joiner, watch, watch_pods};
 use crate::completion::Completion;
 use crate::config::Config;
 use crate::domain::lanes::Lanes;
-use crate::files;
 use crate::http::{self, Pages};
 use crate::intake::Intake;
 use crate::overdue::{self, Clock};
 use crate::queue::{Consumer, Overflow, Parking, publisher};
 use crate::reply::Replies;
+use crate::rules::Keeper;
 use crate::shutdown::Signals;
 use crate::slots::Slots;
 use crate::telemetry::chain;
@@ -55,13 +55,6 @@ async fn start(
     closed: &CancellationToken,
 ) -> anyhow::Result<Tasks> {
     let metrics = Metrics::default();
-    let policies = files::load_policies(config).context("cannot use the policy file")?;
-    let (catalog, problems) = files::load_catalog(config);
-    for problem in &problems {
-        error!(file = %problem.path.display(), reason = problem.reason, "a template is not used");
-    }
-    info!(templates = catalog.templates.len(), unusable = problems.len(), "templates loaded");
-
     let clients = Clients::connect(&config.kubernetes).await.context("cannot reach a cluster")?;
     info!(configuration = %clients.origin, server = clients.server, namespace = clients.namespace, "cluster");
     let store =
@@ -76,6 +69,9 @@ async fn start(
         joiner,
         metrics.clone(),
     );
+    let (keeper, rules) = Keeper::open(config, jobs.clone(), health.clone(), metrics.clone())
+        .await
+        .context("cannot use the policy file")?;
     let replies = Arc::new(Replies {
         publisher,
         instance: config.instance.clone(),
@@ -89,8 +85,7 @@ async fn start(
     let parking = Parking::new(&config.amqp, replies.publisher.clone());
     let overflow = Arc::new(Overflow::new(config.amqp.clone(), name("overflow"), replies.publisher.clone()));
     let intake = Arc::new(Intake {
-        catalog,
-        policies,
+        rules,
         store: Arc::clone(&store),
         jobs: jobs.clone(),
         replies: Arc::clone(&replies),
@@ -131,6 +126,7 @@ async fn start(
     }
     tasks.spawn("publisher", publishing);
     tasks.spawn("joiner", joining);
+    tasks.spawn("rules", keeper.run(stop.clone()));
     let clock = Clock::default();
     tasks.spawn("clock", overdue::run(clock.clone(), completion.jobs.clone(), watch_pods(&clients), stop.clone()));
     let sightings = watch(&clients, health.clone()).inspect(move |sighted| {

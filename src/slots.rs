@@ -147,10 +147,10 @@ impl Slots {
                     }
                 }
                 Sighted::Closed { uid } => state.lanes.gone(uid),
-                Sighted::Relisting => state.lanes.relisting(),
-                Sighted::Listed => {
-                    state.lanes.listed();
-                    self.0.known.send_replace(true);
+                Sighted::Relisting { namespace } => state.lanes.relisting(namespace),
+                Sighted::Listed { namespace, all } => {
+                    state.lanes.listed(namespace);
+                    self.0.known.send_if_modified(|known| !std::mem::replace(known, *known || *all) && *all);
                 }
             }
         }

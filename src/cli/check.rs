@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -12,8 +11,7 @@ use crate::cache::Store;
 use crate::cluster::{Clients, Jobs, access, joiner};
 use crate::config::{Config, Topology};
 use crate::domain::catalog::Catalog;
-use crate::domain::request::{CacheControl, OnDuplicate, Request, Work};
-use crate::domain::waiter::Waiter;
+use crate::domain::trial::trial;
 use crate::queue::topology;
 use crate::telemetry::chain;
 use crate::telemetry::health::Health;
@@ -166,24 +164,35 @@ async fn check_files_and_cluster(config: &Config, report: &mut Report) {
         ),
         Err(problem) => report.wrong("policy", problem, "mend the file: without it nothing starts"),
     }
-    let (catalog, problems) = files::load_catalog(config);
+    let connected = Clients::connect(&config.kubernetes).await;
+    let namespaces = match &connected {
+        Ok(clients) => clients.namespaces.clone(),
+        Err(_) => config.kubernetes.configured_namespaces(),
+    };
+    let (catalog, problems) = files::load_catalog(config, &namespaces);
     for problem in &problems {
         report.wrong("template", problem, "mend the file: until then the template is not used");
     }
-    let clients = match Clients::connect(&config.kubernetes).await {
+    let clients = match connected {
         Ok(clients) => clients,
         Err(error) => {
             return report.wrong("kubernetes", chain(&error), "run in a pod with a service account, or set KUBECONFIG");
         }
     };
     report.ok("kubernetes", format!("{} ({}), namespace {}", clients.server, clients.origin, clients.namespace));
-    for right in access::NEEDED {
-        let what = format!("may {} {}", right.2, right.1);
-        match access::allowed(&clients, right, Some(&clients.namespace), config.kubernetes.call_timeout).await {
-            Ok(true) => report.ok(&what, "allowed"),
-            Ok(false) => report.wrong(&what, "denied", "bind the Role of deploy/kubernetes/ to this identity"),
-            Err(error) => {
-                return report.wrong("kubernetes", chain(&error), "is the API server up, and the way to it open?");
+    for namespace in clients.namespaces.all() {
+        for right in access::NEEDED {
+            let what = format!("may {} {}", right.2, right.1);
+            match access::allowed(&clients, right, Some(namespace), config.kubernetes.call_timeout).await {
+                Ok(true) => report.ok(&what, format!("allowed in {namespace}")),
+                Ok(false) => report.wrong(
+                    &what,
+                    format!("denied in {namespace}"),
+                    "bind the Role of deploy/kubernetes/ to this identity there",
+                ),
+                Err(error) => {
+                    return report.wrong("kubernetes", chain(&error), "is the API server up, and the way to it open?");
+                }
             }
         }
     }
@@ -196,39 +205,15 @@ async fn try_templates(config: &Config, clients: &Clients, catalog: &Catalog, re
     let jobs = Jobs::new(clients.clone(), config.kubernetes.call_timeout, 1, joiner, Metrics::default());
     for (name, template) in &catalog.templates {
         let what = format!("template {name}");
-        let Some(serde_json::Value::Object(params)) = template.sample() else {
-            report.note(&what, "loads; its parameters cannot be guessed, so it was not tried (give `examples`)");
-            continue;
-        };
-        let waiter = Waiter {
-            request_id: "check".into(),
-            reply_to: None,
-            correlation_id: None,
-            received_at: Timestamp::now(),
-            traceparent: None,
-            tracestate: None,
-            created_job: true,
-            overwrites: false,
-            producer: None,
-            wants_progress: false,
-            cancelled: None,
-        };
-        let request = Request {
-            waiter: waiter.clone(),
-            producer: None,
-            redelivered: false,
-            parked: false,
-            work: Work::Template { name: name.clone(), params },
-            cache: CacheControl::default(),
-            on_duplicate: OnDuplicate::default(),
-            deadline: None,
-            labels: Vec::new(),
-        };
-        let manifest = catalog.plan(&request).and_then(|plan| plan.manifest(&waiter));
-        match manifest {
-            Err(rejection) => report.wrong(&what, rejection, "mend the template"),
-            Ok(job) => match jobs.dry_run(&job).await {
+        match trial(catalog, template) {
+            None => {
+                report.note(&what, "loads; its parameters cannot be guessed, so it was not tried (give `examples`)")
+            }
+            Some(Err(rejection)) => report.wrong(&what, rejection, "mend the template"),
+            Some(Ok(trial)) => match jobs.of(trial.job.metadata.namespace.as_deref()).dry_run(&trial.job).await {
                 Ok(()) => report.ok(&what, "loads, and the API server would accept it"),
+                Err(error) if trial.guessed && error.denial().is_some() => report
+                    .note(&what, format!("refused with guessed parameters; give them `examples` ({})", chain(&error))),
                 Err(error) => report.wrong(
                     &what,
                     error.words().map_or_else(|| chain(&error), str::to_owned),

@@ -52,7 +52,7 @@ enum Output {
     Event,
 }
 
-fn parse_param(text: &str) -> Result<(String, Value), String> {
+pub(super) fn parse_param(text: &str) -> Result<(String, Value), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form key=value"))?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok((key.to_owned(), value))

@@ -19,18 +19,26 @@ pub enum Withdrawn {
 }
 
 impl Jobs {
-    /// The waiters of this request, on whichever Jobs they stand.
-    pub async fn waiters_of(&self, request_id: &str) -> Result<Vec<(String, Waiter)>, Error> {
+    /// The waiters of this request, with namespace and name of the Jobs on which they stand.
+    pub async fn waiters_of(&self, request_id: &str) -> Result<Vec<((String, String), Waiter)>, Error> {
+        let mut found = Vec::new();
+        for jobs in self.everywhere() {
+            found.extend(jobs.waiters_of_here(request_id).await?);
+        }
+        Ok(found)
+    }
+
+    async fn waiters_of_here(&self, request_id: &str) -> Result<Vec<((String, String), Waiter)>, Error> {
         let (label, jobquay) = MANAGED_BY;
         let mut found = Vec::new();
         let mut page = ListParams::default().labels(&format!("{label}={jobquay}")).limit(500);
         loop {
             let list = call("list Jobs", self.call_timeout, self.reader().list(&page)).await?;
             for job in &list.items {
-                let name = job.metadata.name.clone().unwrap_or_default();
+                let place = (self.namespace().to_owned(), job.metadata.name.clone().unwrap_or_default());
                 let (waiters, _) = job::waiters(job);
                 let theirs = waiters.into_iter().filter(|waiter| waiter.request_id == request_id);
-                found.extend(theirs.map(|waiter| (name.clone(), waiter)));
+                found.extend(theirs.map(|waiter| (place.clone(), waiter)));
             }
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),

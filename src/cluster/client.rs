@@ -8,6 +8,7 @@ use kube::{Client, Config};
 
 use super::Error;
 use crate::config::Kubernetes;
+use crate::domain::namespaces::Namespaces;
 
 /// A watch lasts 60 s (see `watch`); an API server that says nothing for longer is not there.
 const SILENCE: Duration = Duration::from_secs(75);
@@ -26,7 +27,9 @@ pub struct Clients {
     pub write: Client,
     pub read: Client,
     pub watch: Client,
+    /// The one that calls go to.
     pub namespace: String,
+    pub namespaces: Namespaces,
     pub server: String,
     pub origin: Origin,
 }
@@ -59,11 +62,13 @@ impl Clients {
         let mut watch = config.clone();
         watch.read_timeout = Some(SILENCE);
         watch.reset_reader_on_write = true;
+        let own = settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         Ok(Self {
             write: client(config.clone())?,
             read: client(config.clone())?,
             watch: client(watch)?,
-            namespace: settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone()),
+            namespace: own.clone(),
+            namespaces: Namespaces { own, further: settings.namespaces.clone() },
             server: config.cluster_url.to_string(),
             origin,
         })

@@ -16,6 +16,7 @@ use super::{Clients, Error, Sighting, call};
 use crate::domain::event::JobInfo;
 use crate::domain::job::{Standing, attempts, finalizer_index, standing};
 use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME, Plan};
+use crate::domain::namespaces::Namespaces;
 use crate::domain::outcome::OutcomeRecord;
 use crate::domain::waiter::Waiter;
 use crate::telemetry::metrics::Metrics;
@@ -24,7 +25,7 @@ use crate::telemetry::metrics::Metrics;
 /// have come and gone.
 const LOOKUP_HOLDS: Duration = Duration::from_secs(5);
 
-/// The Jobs of one namespace.
+/// The Jobs of one namespace; [`Jobs::of`] leads to another's.
 #[derive(Clone)]
 pub struct Jobs {
     pub(super) clients: Clients,
@@ -97,6 +98,22 @@ impl Jobs {
         Self { clients, call_timeout, writes: Arc::new(Semaphore::new(concurrency)), joiner, metrics }
     }
 
+    /// The same, in another namespace; where none is named, in the dispatcher's own.
+    #[must_use]
+    pub fn of(&self, namespace: Option<&str>) -> Self {
+        let namespace = namespace.unwrap_or(&self.clients.namespaces.own).to_owned();
+        Self { clients: Clients { namespace, ..self.clients.clone() }, ..self.clone() }
+    }
+
+    /// The Jobs of each namespace that the dispatcher works in.
+    pub fn everywhere(&self) -> impl Iterator<Item = Self> {
+        self.clients.namespaces.all().map(|namespace| self.of(Some(namespace)))
+    }
+
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.clients.namespaces
+    }
+
     pub fn namespace(&self) -> &str {
         &self.clients.namespace
     }
@@ -164,7 +181,7 @@ impl Jobs {
             // Its result was there before this request, which wants a newer one.
             Standing::Joinable { ended: true, .. } if claim.wants_new => return Ok(Placement::Moved),
             Standing::Joinable { uid, finalizer_index, load, .. } => {
-                (Target { name: plan.name(), uid, finalizer_index }, load)
+                (Target { namespace: plan.namespace.clone(), name: plan.name(), uid, finalizer_index }, load)
             }
         };
         match self.joiner.join(target.clone(), load, claim.waiter.clone()).await? {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use k8s_openapi::api::batch::v1::Job;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
@@ -42,6 +42,7 @@ pub(super) enum JoinVerdict {
 /// The Job as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
+    pub namespace: String,
     pub name: String,
     pub uid: String,
     pub(super) finalizer_index: usize,
@@ -97,11 +98,10 @@ impl Joiner {
 /// The handle and its task; the task ends when all handles are gone.
 pub fn joiner(clients: &Clients, call_timeout: Duration) -> (Joiner, impl Future<Output = ()> + use<>) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    let jobs = Api::namespaced(clients.write.clone(), &clients.namespace);
-    (Joiner(sender), run(jobs, call_timeout, receiver))
+    (Joiner(sender), run(clients.write.clone(), call_timeout, receiver))
 }
 
-async fn run(jobs: Api<Job>, call_timeout: Duration, mut receiver: mpsc::Receiver<Pending>) {
+async fn run(client: Client, call_timeout: Duration, mut receiver: mpsc::Receiver<Pending>) {
     let mut queues: HashMap<Target, Queue> = HashMap::new();
     let mut patches = FuturesUnordered::new();
     loop {
@@ -125,7 +125,7 @@ async fn run(jobs: Api<Job>, call_timeout: Duration, mut receiver: mpsc::Receive
             }
         };
         match queues.get_mut(&target).map(next_batch) {
-            Some(batch) if !batch.is_empty() => patches.push(patch(&jobs, call_timeout, target, batch)),
+            Some(batch) if !batch.is_empty() => patches.push(patch(&client, call_timeout, target, batch)),
             _ => drop(queues.remove(&target)),
         }
     }
@@ -157,7 +157,8 @@ fn next_batch(queue: &mut Queue) -> Vec<Pending> {
 
 /// Adds a batch in one JSON patch, which applies whole or not at all: only to this very Job, and only
 /// while it owes answers. Without that test a waiter could be added after the answers went out.
-async fn patch(jobs: &Api<Job>, call_timeout: Duration, target: Target, batch: Vec<Pending>) -> Patched {
+async fn patch(client: &Client, call_timeout: Duration, target: Target, batch: Vec<Pending>) -> Patched {
+    let jobs = Api::<Job>::namespaced(client.clone(), &target.namespace);
     let mut operations = vec![
         json!({"op": "test", "path": "/metadata/uid", "value": target.uid}),
         json!({"op": "test", "path": format!("/metadata/finalizers/{}", target.finalizer_index), "value": JOB_FINALIZER}),

@@ -1,5 +1,6 @@
 //! Jobs that take too long: looked at afresh, and given up.
 
+use futures_util::stream::select_all;
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -22,25 +23,29 @@ use crate::telemetry::chain;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodSighted {
     /// `None`: it does not count any more.
-    Pod { uid: String, job_uid: String, facts: Option<PodFacts> },
-    /// The list starts anew.
-    Relisting,
+    Pod { namespace: String, uid: String, job_uid: String, facts: Option<PodFacts> },
+    /// The list of this namespace starts anew.
+    Relisting { namespace: String },
 }
 
 /// Pods of open Jobs as they are seen, for ever: errors are logged and survived.
 pub fn watch_pods(clients: &Clients) -> impl Stream<Item = PodSighted> + Send + use<> {
-    let pods: Api<Pod> = Api::namespaced(clients.watch.clone(), &clients.namespace);
-    let config = watcher::Config::default().labels(&open_selector()).timeout(WATCH_SECONDS);
-    watcher(pods, config).default_backoff().filter_map(|event| std::future::ready(sighted(event)))
+    let namespaces: Vec<_> = clients.namespaces.all().map(str::to_owned).collect();
+    select_all(namespaces.into_iter().map(|namespace| {
+        let pods: Api<Pod> = Api::namespaced(clients.watch.clone(), &namespace);
+        let config = watcher::Config::default().labels(&open_selector()).timeout(WATCH_SECONDS);
+        let sighted = move |event| std::future::ready(sighted(event, &namespace));
+        watcher(pods, config).default_backoff().filter_map(sighted).boxed()
+    }))
 }
 
-fn sighted(event: Result<watcher::Event<Pod>, watcher::Error>) -> Option<PodSighted> {
+fn sighted(event: Result<watcher::Event<Pod>, watcher::Error>, namespace: &str) -> Option<PodSighted> {
     let event =
         event.inspect_err(|error| warn!(error = chain(error), "the watch on pods failed; it is opened again")).ok()?;
     let seen = |pod: Pod, facts: Option<PodFacts>| {
         let owners = pod.metadata.owner_references.unwrap_or_default();
         let job_uid = owners.into_iter().find(|owner| owner.kind == "Job")?.uid;
-        Some(PodSighted::Pod { uid: pod.metadata.uid?, job_uid, facts })
+        Some(PodSighted::Pod { namespace: namespace.to_owned(), uid: pod.metadata.uid?, job_uid, facts })
     };
     match event {
         watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {
@@ -48,7 +53,7 @@ fn sighted(event: Result<watcher::Event<Pod>, watcher::Error>) -> Option<PodSigh
             seen(pod, facts)
         }
         watcher::Event::Delete(pod) => seen(pod, None),
-        watcher::Event::Init => Some(PodSighted::Relisting),
+        watcher::Event::Init => Some(PodSighted::Relisting { namespace: namespace.to_owned() }),
         watcher::Event::InitDone => None,
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::{Completion, Error, Progress};
 use crate::cache::{Entry, Kept};
-use crate::cluster::Sighting;
+use crate::cluster::{Jobs, Sighting};
 use crate::domain::event::JobInfo;
 use crate::domain::job::{self, Ending};
 use crate::domain::outcome::{Failure, FailureCode, Outcome};
@@ -65,6 +65,10 @@ impl Completion {
         Ok(Some(Arc::clone(progress.outcome.insert(Arc::new(told)))))
     }
 
+    fn jobs_of(&self, job: &Job) -> Jobs {
+        self.jobs.of(job.metadata.namespace.as_deref())
+    }
+
     /// The result of this very Job, where a completion that did not come to its end has left it.
     async fn told_before(&self, job: &Job) -> Option<Told> {
         let entry = self.store.look_up_patiently(&job::key(job)?, None).await.entry?;
@@ -73,13 +77,13 @@ impl Completion {
 
     async fn capture(&self, job: &Job, ending: &Ending, progress: &mut Progress) -> Result<Outcome, Error> {
         if *ending != Ending::Succeeded {
-            return Ok(Outcome::Failed(Failure::of_job(ending, self.jobs.report(job).await)));
+            return Ok(Outcome::Failed(Failure::of_job(ending, self.jobs_of(job).report(job).await)));
         }
         let unreadable = |why: String| Ok(Outcome::Failed(Failure::of_result(FailureCode::ResultUnreadable, why)));
         let Some(plan) = job::result_plan(job) else {
             return unreadable("the Job does not say where its result is, or a newer version wrote it".into());
         };
-        match self.jobs.result(job, plan).await {
+        match self.jobs_of(job).result(job, plan).await {
             Ok(Ok(payload)) => Ok(Outcome::Succeeded(payload)),
             Ok(Err(failure)) => Ok(Outcome::Failed(failure)),
             Err(error) if error.is_about_the_object() => {
@@ -95,7 +99,7 @@ impl Completion {
 
     /// Offers a success to the cache. Where another value of the key was first, that is the outcome.
     async fn keep(&self, job: &Job, outcome: Outcome, waiters: &[Waiter]) -> Told {
-        let info = self.jobs.info(job);
+        let info = self.jobs_of(job).info(job);
         let now = Timestamp::now();
         let told = Told { outcome, job: info, created_at: now, expires_at: None, stored: false };
         let (Outcome::Succeeded(payload), Some(key)) = (&told.outcome, job::key(job)) else { return told };

@@ -1,7 +1,7 @@
 //! Which Jobs are completed, and when: those that the watch sees, those that a regular look over finds,
 //! each by one task at a time, tried until it is done.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::{Completion, Progress};
 use crate::backoff::Backoff;
-use crate::cluster::{Sighted, Sighting};
+use crate::cluster::{Jobs, Sighted, Sighting};
 use crate::domain::job;
 use crate::telemetry::chain;
 
@@ -27,7 +27,8 @@ impl Completion {
         let mut sightings = std::pin::pin!(sightings);
         let mut look_over = tokio::time::interval(LOOK_OVER);
         look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut open = HashSet::new();
+        // By uid, with their namespaces.
+        let mut open = HashMap::new();
         // Those whose start was told; a completion tells the others before it tells the end.
         let mut started = HashSet::new();
         let mut announcements: JoinSet<()> = JoinSet::new();
@@ -40,15 +41,15 @@ impl Completion {
                 Some(sighted) = sightings.next() => match sighted {
                     Sighted::Open(job) => {
                         let uid = job.metadata.uid.clone().unwrap_or_default();
-                        open.insert(uid.clone());
+                        open.insert(uid.clone(), job.metadata.namespace.clone());
                         if job::ending(&job).is_none() && job::is_running(&job) && started.insert(uid) {
                             announcements.spawn(Arc::clone(&self).announce_starting(job.clone()));
                         }
                         Sighting::of(&job).into_iter().collect()
                     }
                     Sighted::Closed { uid } => { open.remove(&uid); started.remove(&uid); Vec::new() }
-                    Sighted::Relisting => { open.clear(); Vec::new() }
-                    Sighted::Listed => Vec::new(),
+                    Sighted::Relisting { namespace } => { open.retain(|_, of| of.as_ref() != Some(&namespace)); Vec::new() }
+                    Sighted::Listed { .. } => Vec::new(),
                 },
                 _ = look_over.tick(), if surveys.is_empty() => { surveys.spawn(Arc::clone(&self).survey()); Vec::new() }
                 Some(announced) = announcements.join_next() => {
@@ -91,19 +92,11 @@ impl Completion {
 
     /// Everything that has ended and owes answers; lets go of the pods that were left behind.
     async fn survey(self: Arc<Self>) -> Vec<Sighting> {
-        let (open, ended) = match self.jobs.open().await {
-            Ok(found) => found,
-            Err(error) => {
-                warn!(error = chain(&error), "cannot look over the open Jobs");
-                return Vec::new();
-            }
-        };
-        match self.jobs.release_orphans(&open).await {
-            Ok(0) => {}
-            Ok(released) => info!(released, "released pods that outlived their Job's answer"),
-            Err(error) => warn!(error = chain(&error), "cannot look over the pods"),
+        let mut all = Vec::new();
+        for jobs in self.jobs.everywhere() {
+            all.extend(survey(&jobs).await);
         }
-        ended
+        all
     }
 
     /// Tries until the Job is released, or until the process stops: then another one does.
@@ -125,4 +118,20 @@ impl Completion {
             }
         }
     }
+}
+
+async fn survey(jobs: &Jobs) -> Vec<Sighting> {
+    let (open, ended) = match jobs.open().await {
+        Ok(found) => found,
+        Err(error) => {
+            warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the open Jobs");
+            return Vec::new();
+        }
+    };
+    match jobs.release_orphans(&open).await {
+        Ok(0) => {}
+        Ok(released) => info!(released, "released pods that outlived their Job's answer"),
+        Err(error) => warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the pods"),
+    }
+    ended
 }

@@ -118,6 +118,10 @@ impl Layered {
         let value = match self.known_value(key) {
             Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
             Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
+            Some(Value::Array(_)) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+            }
             _ => Some(Value::String(text.clone())),
         };
         let value = value.ok_or_else(|| Error::Type {
@@ -201,6 +205,7 @@ fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Integer(_) => "an integer",
         Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list of strings",
         _ => "a string",
     }
 }

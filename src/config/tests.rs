@@ -37,6 +37,17 @@ fn flags_override_the_environment_which_overrides_the_file() {
 }
 
 #[test]
+fn a_list_is_one_in_a_file_and_comma_separated_elsewhere() {
+    let namespaces =
+        |file, environment: &[_], flags: &[_]| load(file, environment, flags).unwrap().1.kubernetes.namespaces;
+    assert_eq!(namespaces("[kubernetes]\nnamespaces = [\"a\", \"b\"]\n", &[], &[]), ["a", "b"]);
+    assert_eq!(namespaces("", &[("JOBQUAY__KUBERNETES__NAMESPACES", "a, b,")], &[]), ["a", "b"]);
+    assert!(namespaces("", &[("JOBQUAY__KUBERNETES__NAMESPACES", "a")], &["kubernetes.namespaces="]).is_empty());
+    assert!(error("[kubernetes]\nnamespaces = \"a\"\n", &[], &[]).contains("must be a list of strings"));
+    assert!(error("", &[], &["kubernetes.namespaces=a,B"]).contains("`B` is not the name of a namespace"));
+}
+
+#[test]
 fn an_unknown_setting_is_refused_with_the_nearest_known_one() {
     assert!(error("[amqp]\nprefech = 1\n", &[], &[]).contains("`amqp.prefech`; did you mean `amqp.prefetch`?"));
     assert!(error("", &[("JOBQUAY__CACHE__ULR", "x")], &[]).contains("did you mean `cache.url`?"));

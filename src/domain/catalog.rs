@@ -1,6 +1,7 @@
 //! What can be run: a request in, the plan of its Job out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -8,6 +9,8 @@ use serde_json::{Map, Value};
 use super::fields::nearest;
 use super::key::{KeyParts, RequestKey};
 use super::manifest::{self, CachePlan, InlineDefaults, Plan};
+use super::namespaces::Namespaces;
+use super::policy::choice::{Choice, Kind};
 use super::rejection::{Code, Rejection};
 use super::request::{CacheMode, InlineJob, Request, Work};
 use super::template::{DEFAULT_LANE, Limits, ResultPlan, ResultSource, Scope, Template};
@@ -16,9 +19,10 @@ use super::template::{DEFAULT_LANE, Limits, ResultPlan, ResultSource, Scope, Tem
 const INLINE: &str = "inline";
 
 /// The templates, and the rules for what they leave open.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Catalog {
-    pub templates: BTreeMap<String, Template>,
+    pub templates: BTreeMap<String, Arc<Template>>,
+    pub namespaces: Namespaces,
     pub tenant: String,
     pub inline: InlineDefaults,
     pub limits: Limits,
@@ -45,6 +49,17 @@ impl Catalog {
 
     fn plan_template(&self, name: &str, params: Map<String, Value>, request: &Request) -> Result<Plan, Rejection> {
         let template = self.templates.get(name).ok_or_else(|| self.unknown(name))?;
+        self.plan_with(template, params, request)
+    }
+
+    /// As [`Self::plan`], with a template that need not be in the catalog.
+    pub fn plan_with(
+        &self,
+        template: &Template,
+        params: Map<String, Value>,
+        request: &Request,
+    ) -> Result<Plan, Rejection> {
+        let name = template.name.as_str();
         let params = template.accept(params)?;
         let request_id = &request.waiter.request_id;
         let key = RequestKey::of(&KeyParts {
@@ -55,7 +70,8 @@ impl Catalog {
             salt: request.cache.salt.as_deref(),
             request_id: template.cache.never.then_some(request_id.as_str()),
         });
-        let scope = Scope { params: &params, request_id, key: &key.to_string() };
+        let job = template.render(&Scope { params: &params, request_id, key: &key.to_string() })?;
+        let choices = template.choices(&job);
         // The memory of a request whose result is not shared is not the request's to shorten.
         let cache = match template.cache.never {
             true => CachePlan { store: true, ttl_seconds: self.keep.as_secs() },
@@ -66,13 +82,18 @@ impl Catalog {
             lock: key,
             template: name.to_owned(),
             shown: name.to_owned(),
-            job: template.render(&scope)?,
+            namespace: self.namespace(&job, &choices)?,
+            choices,
+            job,
             result: template.result,
             cache,
             limits: template.limits,
             lane: template.lane.clone(),
             in_flight: template.in_flight,
+            producer_in_flight: None,
+            rate: None,
             labels: Vec::new(),
+            priority_class: None,
         })
     }
 
@@ -96,8 +117,27 @@ impl Catalog {
             limits: self.limits,
             lane: DEFAULT_LANE.to_owned(),
             in_flight: None,
+            producer_in_flight: None,
+            rate: None,
             labels: Vec::new(),
+            namespace: self.namespaces.own.clone(),
+            choices: Vec::new(),
+            priority_class: None,
         }
+    }
+
+    /// Where a rendered Job is to run.
+    fn namespace(&self, job: &Value, choices: &[Choice]) -> Result<String, Rejection> {
+        let Some(named) = job.pointer("/metadata/namespace").and_then(Value::as_str) else {
+            return Ok(self.namespaces.own.clone());
+        };
+        if self.namespaces.contains(named) {
+            return Ok(named.to_owned());
+        }
+        let chosen = choices.iter().find(|choice| choice.kind == Kind::Namespace);
+        let pointer = chosen.map_or("/template", |choice| choice.pointer.as_str());
+        let why = format!("`{named}` is not among the namespaces of this dispatcher (`kubernetes.namespaces`)");
+        Err(Rejection::at(Code::PolicyDenied, pointer, why))
     }
 
     /// The smaller ttl of template and request; the default where neither has one.
@@ -129,12 +169,13 @@ mod tests {
         let parameters =
             "parameters: {type: object, properties: {a: {type: integer, default: 1}, trace: {type: string}}}";
         let templates = ["shared\ncache: {ttl: 1h, ignore: [/trace]}", "unshared\ncache: never"].map(|head| {
-            let defaults = TemplateDefaults { result_max: 1024, limits };
+            let defaults = TemplateDefaults { result_max: 1024, limits, namespaces: None, lanes: None };
             let template = Template::load(&format!("name: {head}\n{parameters}\n{job}\n"), &defaults).unwrap();
-            (template.name.clone(), template)
+            (template.name.clone(), Arc::new(template))
         });
         Catalog {
             templates: templates.into(),
+            namespaces: Namespaces { own: "work".into(), further: vec!["media".into()] },
             tenant: "default".into(),
             inline: InlineDefaults {
                 backoff_limit: 3,

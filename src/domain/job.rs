@@ -209,6 +209,7 @@ pub fn occupant(job: &Job) -> Occupant {
         lane: label(manifest::LANE).unwrap_or_default(),
         template: label(manifest::TEMPLATE).unwrap_or_default(),
         producer: annotation(job, manifest::PRODUCER).map(str::to_owned),
+        namespace: job.metadata.namespace.clone().unwrap_or_default(),
         job: job.metadata.name.clone().unwrap_or_default(),
     }
 }

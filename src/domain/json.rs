@@ -56,6 +56,28 @@ pub fn child(pointer: &str, token: &str) -> String {
     format!("{pointer}/{}", token.replace('~', "~0").replace('/', "~1"))
 }
 
+/// Shows `visit` each string of a document with its pointer.
+pub fn for_each_string(value: &Value, visit: &mut impl FnMut(&str, &str)) {
+    each_string_at(value, "", visit);
+}
+
+fn each_string_at(value: &Value, pointer: &str, visit: &mut impl FnMut(&str, &str)) {
+    match value {
+        Value::String(text) => visit(pointer, text),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                each_string_at(item, &child(pointer, &index.to_string()), visit);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                each_string_at(member, &child(pointer, name), visit);
+            }
+        }
+        _ => {}
+    }
+}
+
 #[derive(Default)]
 struct Cursor {
     path: Vec<String>,

@@ -19,7 +19,8 @@ pub struct Occupant {
     pub lane: String,
     pub template: String,
     pub producer: Option<String>,
-    /// The Job's name.
+    /// The Job's namespace and name.
+    pub namespace: String,
     pub job: String,
 }
 
@@ -181,13 +182,16 @@ impl Lanes {
         }
     }
 
-    /// The watch lists anew: what it does not show again by [`Self::listed`] has gone meanwhile.
-    pub fn relisting(&mut self) {
-        self.unconfirmed = self.live.keys().cloned().collect();
+    /// The watch lists a namespace anew: what it does not show again by [`Self::listed`] has gone meanwhile.
+    pub fn relisting(&mut self, namespace: &str) {
+        let there = self.live.iter().filter(|(_, occupant)| occupant.namespace == namespace);
+        self.unconfirmed.extend(there.map(|(uid, _)| uid.clone()));
     }
 
-    pub fn listed(&mut self) {
-        for uid in std::mem::take(&mut self.unconfirmed) {
+    pub fn listed(&mut self, namespace: &str) {
+        let there = |uid: &String| self.live.get(uid).is_none_or(|occupant| occupant.namespace == namespace);
+        let unconfirmed: Vec<_> = self.unconfirmed.iter().filter(|uid| there(uid)).cloned().collect();
+        for uid in unconfirmed {
             self.gone(&uid);
         }
     }

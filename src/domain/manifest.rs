@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::key::RequestKey;
+use super::lanes::Rate;
+use super::policy::choice::Choice;
 use super::rejection::{Code, Rejection};
 use super::request::InlineJob;
 use super::template::{Limits, ResultPlan, ResultSource, escape_expansion};
@@ -72,7 +74,17 @@ pub struct Plan {
     pub lane: String,
     /// How many Jobs of the template may live at once.
     pub in_flight: Option<u32>,
+    /// How many of its producer's.
+    pub producer_in_flight: Option<u32>,
+    /// How many its producer may begin in a time.
+    pub rate: Option<Rate>,
     pub labels: Vec<(String, String)>,
+    /// Where it runs.
+    pub namespace: String,
+    /// What the request chose through placeholders.
+    pub choices: Vec<Choice>,
+    /// The `priorityClassName` of the pod, over the template's.
+    pub priority_class: Option<String>,
 }
 
 /// What an inline Job gets that its request does not say.
@@ -104,6 +116,7 @@ impl Plan {
         let labels = self.own_labels();
         let metadata = &mut job.metadata;
         metadata.name = Some(self.name());
+        metadata.namespace = Some(self.namespace.clone());
         metadata.finalizers = Some(vec![JOB_FINALIZER.into()]);
         let job_labels = metadata.labels.get_or_insert_default();
         for (name, value) in &self.labels {
@@ -126,6 +139,9 @@ impl Plan {
         }
         if let Some(pod) = &mut spec.template.spec {
             pod.restart_policy = Some("Never".into());
+            if let Some(class) = &self.priority_class {
+                pod.priority_class_name = Some(class.clone());
+            }
         }
         Ok(job)
     }

@@ -1,11 +1,21 @@
 //! Policy: what a producer may ask for. The first one whose `users` match decides; none means refused.
+//!
+//! What an operator's template says itself needs no permission. What a request chooses does: an inline
+//! job's image and Secret, and whatever a placeholder puts where a Secret, a service account or a
+//! namespace is named (see [`choice`]).
+
+pub mod choice;
+mod document;
+
+use std::collections::BTreeSet;
 
 use regex::RegexSet;
-use serde::Deserialize;
 
+use super::lanes::Rate;
 use super::rejection::{Code, Rejection};
 use super::request::{InlineJob, Request, Work};
-use super::yaml;
+use super::template;
+use choice::{Choice, Kind};
 
 /// Queues that no answer may be sent to: a reply there would be read as a request, or be lost among
 /// what operators look after.
@@ -17,60 +27,54 @@ pub struct Policies(Vec<Policy>);
 
 #[derive(Debug)]
 struct Policy {
-    name: String,
     users: RegexSet,
     templates: RegexSet,
     images: RegexSet,
     secrets: RegexSet,
+    service_accounts: RegexSet,
+    /// Absent: the dispatcher's own namespace only.
+    namespaces: Option<RegexSet>,
     reply_to: RegexSet,
+    terms: Terms,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    policies: Vec<PolicyDocument>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyDocument {
-    name: String,
-    /// Matched against the broker-validated `user_id`, `""` for a message without one.
-    users: Vec<String>,
-    #[serde(default)]
-    templates: Vec<String>,
-    #[serde(default)]
-    inline: InlineDocument,
-    #[serde(default)]
-    reply_to: Vec<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct InlineDocument {
-    #[serde(default)]
-    images: Vec<String>,
-    #[serde(default)]
-    secrets: Vec<String>,
+/// On which terms a producer's requests are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The policy's name.
+    pub policy: String,
+    /// The lane its requests wait in, over the template's.
+    pub lane: Option<String>,
+    /// Jobs alive at once, at least 1, for each producer.
+    pub in_flight: Option<u32>,
+    /// Jobs begun, for each producer.
+    pub rate: Option<Rate>,
+    /// The `priorityClassName` of its pods.
+    pub priority_class: Option<String>,
 }
 
 impl Policies {
     /// Loads the policy file. The error is a sentence for the operator that names the policy and field.
     pub fn load(yaml: &str) -> Result<Self, String> {
-        let document: Document = yaml::from_str(yaml)?;
-        document.policies.into_iter().map(Policy::load).collect::<Result<_, _>>().map(Self)
+        document::load(yaml).map(Self)
     }
 
-    /// Without a policy file: every template and reply queue for everyone, and no inline Jobs.
+    /// Without a policy file: every template and reply queue for everyone, and nothing that a request
+    /// chooses itself.
     pub fn templates_only() -> Self {
-        let all = PolicyDocument {
-            name: "templates-only".into(),
-            users: vec![".*".into()],
-            templates: vec![".*".into()],
-            inline: InlineDocument::default(),
-            reply_to: vec![".*".into()],
-        };
-        Self(vec![Policy::load(all).expect("`.*` is a regular expression")])
+        Self(vec![document::templates_only()])
+    }
+
+    /// The first policy whose lane is none of `known`, in words.
+    pub fn unknown_lane(&self, known: &BTreeSet<String>) -> Option<String> {
+        let unknown = |terms: &Terms| terms.lane.clone().filter(|lane| !known.contains(lane));
+        let (terms, lane) = self.0.iter().find_map(|policy| Some((&policy.terms, unknown(&policy.terms)?)))?;
+        Some(format!("policy `{}`, lane: {}", terms.policy, template::unknown_lane(&lane, known)))
+    }
+
+    /// The terms of the policy that is the producer's; `None` where none is.
+    pub fn terms(&self, producer: Option<&str>) -> Option<&Terms> {
+        self.of(producer).map(|policy| &policy.terms)
     }
 
     /// Where a reply may go. It is asked for every answer, also for a rejection, so that a refused
@@ -84,24 +88,31 @@ impl Policies {
         }
         match self.of(producer) {
             Some(policy) if policy.reply_to.is_match(reply_to) => Ok(()),
-            Some(policy) => denied(format!("the policy `{}` does not allow replies to `{reply_to}`", policy.name)),
+            Some(policy) => {
+                denied(format!("the policy `{}` does not allow replies to `{reply_to}`", policy.terms.policy))
+            }
             None => denied(no_policy(producer)),
         }
     }
 
     /// What may run.
     pub fn allow_work(&self, request: &Request) -> Result<(), Rejection> {
-        let denied = |why: String| Err(Rejection::new(Code::PolicyDenied, why));
-        let Some(policy) = self.of(request.producer.as_deref()) else {
-            return denied(no_policy(request.producer.as_deref()));
-        };
+        let policy = self.require(request.producer.as_deref())?;
         match &request.work {
             Work::Template { name, .. } if policy.templates.is_match(name) => Ok(()),
-            Work::Template { name, .. } => {
-                denied(format!("the policy `{}` does not allow the template `{name}`", policy.name))
-            }
+            Work::Template { name, .. } => policy.deny("/template", &format!("the template `{name}`")),
             Work::Inline(job) => policy.allow_inline(job),
         }
+    }
+
+    /// What the placeholders of a template may have been filled with. `own` is the dispatcher's namespace.
+    pub fn allow_choices(&self, producer: Option<&str>, choices: &[Choice], own: &str) -> Result<(), Rejection> {
+        let policy = self.require(producer)?;
+        choices.iter().try_for_each(|choice| policy.allow_choice(choice, own))
+    }
+
+    fn require(&self, producer: Option<&str>) -> Result<&Policy, Rejection> {
+        self.of(producer).ok_or_else(|| Rejection::new(Code::PolicyDenied, no_policy(producer)))
     }
 
     fn of(&self, producer: Option<&str>) -> Option<&Policy> {
@@ -110,34 +121,34 @@ impl Policies {
 }
 
 impl Policy {
-    fn load(document: PolicyDocument) -> Result<Self, String> {
-        let anchored = |field: &str, patterns: &[String]| {
-            RegexSet::new(patterns.iter().map(|pattern| format!("^(?:{pattern})$")))
-                .map_err(|error| format!("policy `{}`, {field}: {error}", document.name))
-        };
-        Ok(Self {
-            users: anchored("users", &document.users)?,
-            templates: anchored("templates", &document.templates)?,
-            images: anchored("inline.images", &document.inline.images)?,
-            secrets: anchored("inline.secrets", &document.inline.secrets)?,
-            reply_to: anchored("reply_to", &document.reply_to)?,
-            name: document.name,
-        })
-    }
-
     fn allow_inline(&self, job: &InlineJob) -> Result<(), Rejection> {
-        let denied = |pointer: &str, what: String| {
-            Err(Rejection::at(Code::PolicyDenied, pointer, format!("the policy `{}` does not allow {what}", self.name)))
-        };
         if !self.images.is_match(&job.image) {
-            return denied("/job/image", format!("inline jobs with the image `{}`", job.image));
+            return self.deny("/job/image", &format!("inline jobs with the image `{}`", job.image));
         }
         match &job.secret {
             Some(secret) if !self.secrets.is_match(&secret.name) => {
-                denied("/job/secret/name", format!("the Secret `{}`", secret.name))
+                self.deny("/job/secret/name", &format!("the Secret `{}`", secret.name))
             }
             _ => Ok(()),
         }
+    }
+
+    fn allow_choice(&self, choice: &Choice, own: &str) -> Result<(), Rejection> {
+        let value = choice.value.as_str();
+        let (allowed, what) = match choice.kind {
+            Kind::Secret => (self.secrets.is_match(value), "the Secret"),
+            Kind::ServiceAccount => (self.service_accounts.is_match(value), "the service account"),
+            Kind::Namespace => (
+                self.namespaces.as_ref().map_or(value == own, |namespaces| namespaces.is_match(value)),
+                "the namespace",
+            ),
+        };
+        if allowed { Ok(()) } else { self.deny(&choice.pointer, &format!("{what} `{value}`")) }
+    }
+
+    fn deny(&self, pointer: &str, what: &str) -> Result<(), Rejection> {
+        let why = format!("the policy `{}` does not allow {what}", self.terms.policy);
+        Err(Rejection::at(Code::PolicyDenied, pointer, why))
     }
 }
 
@@ -149,83 +160,4 @@ fn no_policy(producer: Option<&str>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::request::{Arrival, Asked, parse};
-
-    const FILE: &str = r#"
-policies:
-- name: media
-  users: [media]
-  templates: ["thumb.*"]
-  inline: {images: ['registry\.local/.*'], secrets: [gcp-key]}
-  reply_to: ['media\..*']
-"#;
-
-    fn request(user: &str, body: &str) -> Request {
-        let arrival = Arrival {
-            body: body.into(),
-            content_type: None,
-            content_encoding: None,
-            message_id: None,
-            reply_to: None,
-            correlation_id: None,
-            user_id: Some(user.into()),
-            traceparent: None,
-            tracestate: None,
-            redelivered: false,
-            parked: false,
-            received_at: jiff::Timestamp::UNIX_EPOCH,
-            minted_id: "m".into(),
-        };
-        let Ok(Asked::Run(request)) = parse(&arrival, 4096) else { panic!("runs nothing") };
-        *request
-    }
-
-    #[test]
-    fn the_first_match_decides_and_no_match_is_a_refusal() {
-        let policies = Policies::load(FILE).unwrap();
-        for (user, body, allowed) in [
-            ("media", r#"{"template": "thumbnail"}"#, true),
-            ("media", r#"{"template": "my-thumbnail"}"#, false),
-            ("media2", r#"{"template": "thumbnail"}"#, false),
-            ("media", r#"{"job": {"name": "n", "image": "registry.local/worker:1"}}"#, true),
-            ("media", r#"{"job": {"name": "n", "image": "evil/registry.local/worker:1"}}"#, false),
-            (
-                "media",
-                r#"{"job": {"name": "n", "image": "registry.local/w", "secret": {"name": "gcp-key", "mount": "/s"}}}"#,
-                true,
-            ),
-            (
-                "media",
-                r#"{"job": {"name": "n", "image": "registry.local/w", "secret": {"name": "other", "mount": "/s"}}}"#,
-                false,
-            ),
-        ] {
-            let verdict = policies.allow_work(&request(user, body));
-            assert_eq!(verdict.is_ok(), allowed, "{user} {body}: {verdict:?}");
-        }
-    }
-
-    #[test]
-    fn own_queues_are_never_a_reply_queue() {
-        let policies = Policies::templates_only();
-        assert!(policies.allow_reply(None, "anything").is_ok());
-        for own in ["jobquay.requests", "jobquay.dead", "jobquay.waiters.x", ""] {
-            assert_eq!(policies.allow_reply(None, own).unwrap_err().code, Code::ReplyToDenied);
-        }
-        assert!(Policies::load(FILE).unwrap().allow_reply(Some("media"), "other.replies").is_err());
-    }
-
-    #[test]
-    fn without_a_file_there_are_no_inline_jobs() {
-        let inline = request("anna", r#"{"job": {"name": "n", "image": "i"}}"#);
-        assert_eq!(Policies::templates_only().allow_work(&inline).unwrap_err().code, Code::PolicyDenied);
-    }
-
-    #[test]
-    fn a_wrong_file_is_refused_by_policy_and_field() {
-        assert!(Policies::load(&FILE.replace("thumb.*", "thumb(")).unwrap_err().contains("policy `media`, templates"));
-        assert!(Policies::load(&FILE.replace("reply_to", "reply-to")).unwrap_err().contains("reply-to"));
-    }
-}
+mod tests;

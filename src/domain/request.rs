@@ -66,6 +66,16 @@ pub enum Asked {
     Cancel(Cancel),
 }
 
+impl Asked {
+    /// What is to be run, if anything is.
+    pub fn run(self) -> Option<Request> {
+        match self {
+            Self::Run(request) => Some(*request),
+            Self::Cancel(_) => None,
+        }
+    }
+}
+
 /// The wish to have one request's answer no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cancel {

@@ -3,10 +3,12 @@
 //! It is loaded whole or not at all. What it must not do: read files (the edge does) or decide who
 //! may use it (that is [`super::policy`]).
 
-mod defaults;
 mod manifest;
+mod place;
+mod schema;
 mod substitution;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -17,13 +19,16 @@ use sha2::{Digest, Sha256};
 
 use super::fields::parse_duration;
 use super::json::child;
+use super::names::is_label;
+use super::namespaces::Namespaces;
+use super::policy::choice::{self, Choice};
 use super::rejection::{Code, Rejection};
 use super::yaml;
+pub(super) use place::escape_expansion;
+pub use schema::Sample;
+use schema::Schema;
 pub use substitution::Scope;
-pub(super) use substitution::escape_expansion;
-
-/// Longer names would leave no room for the key in a Job's name.
-const MAX_NAME: usize = 63;
+pub(super) use substitution::has_placeholder;
 
 /// Where requests wait that name no other lane.
 pub const DEFAULT_LANE: &str = "default";
@@ -101,10 +106,14 @@ mod seconds {
 }
 
 /// What a template does not say itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct TemplateDefaults {
     pub result_max: u64,
     pub limits: Limits,
+    /// Those that it may name; `None` where they are not known.
+    pub namespaces: Option<Namespaces>,
+    /// Likewise.
+    pub lanes: Option<BTreeSet<String>>,
 }
 
 #[derive(Deserialize)]
@@ -154,35 +163,31 @@ impl Template {
     /// Loads one YAML document. The error is a sentence for the operator that names the field.
     pub fn load(yaml: &str, defaults: &TemplateDefaults) -> Result<Self, String> {
         let document: Document = yaml::from_str(yaml)?;
-        if !is_name(&document.name) {
-            return Err(format!(
-                "name: `{}` must be lower-case letters, digits and `-`, at most {MAX_NAME}",
-                document.name
-            ));
+        if !is_label(&document.name) {
+            return Err(format!("name: `{}` must be lower-case letters, digits and `-`, at most 63", document.name));
         }
-        if document.parameters.get("type") != Some(&json!("object")) {
-            return Err("parameters: must be a JSON Schema of `type: object`".into());
-        }
-        let validator = jsonschema::draft202012::new(&document.parameters)
-            .map_err(|error| format!("parameters: not a JSON Schema 2020-12: {error}"))?;
+        let validator = Schema::load(&document.parameters)?;
+        let schema = Schema::of(&document.parameters);
         manifest::check(&document.job)?;
-        substitution::check(&document.job, &document.parameters)?;
+        substitution::check(&document.job, &schema)?;
         let result = load_result(&document.result, defaults)?;
-        manifest::check_fields(&document.job, &document.parameters)?;
+        let cache = load_cache(document.cache.as_ref())?;
+        manifest::check_namespace(&document.job, &cache.ignore, defaults.namespaces.as_ref())?;
+        manifest::check_fields(&document.job, schema)?;
         let limit = |name: &str, text: &Option<String>, default: Duration| match text {
             Some(text) => parse_duration(text).map_err(|why| format!("limits.{name}: {why}")),
             None => Ok(default),
         };
         Ok(Self {
             digest: digest(&document, result),
-            cache: load_cache(document.cache)?,
+            cache,
             limits: Limits {
                 start: limit("start", &document.limits.start, defaults.limits.start)?,
                 image_pull: limit("image_pull", &document.limits.image_pull, defaults.limits.image_pull)?,
                 run: limit("run", &document.limits.run, defaults.limits.run)?,
             },
             in_flight: document.limits.in_flight.map(NonZeroU32::get),
-            lane: load_lane(document.lane)?,
+            lane: load_lane(document.lane, defaults.lanes.as_ref())?,
             name: document.name,
             parameters: document.parameters,
             validator,
@@ -194,7 +199,7 @@ impl Template {
     /// Fills in the defaults and checks the parameters against the schema.
     pub fn accept(&self, params: Map<String, Value>) -> Result<Value, Rejection> {
         let mut params = Value::Object(params);
-        defaults::apply(&self.parameters, &mut params);
+        Schema::of(&self.parameters).fill(&mut params);
         if let Some(error) = self.validator.iter_errors(&params).next() {
             // An unexpected or missing parameter is named in the message, its object in the pointer.
             let pointer = format!("/params{}", error.instance_path().as_str());
@@ -207,31 +212,44 @@ impl Template {
     pub fn deciding(&self, params: &Value) -> Value {
         let mut deciding = params.clone();
         for pointer in &self.cache.ignore {
-            remove(&mut deciding, pointer);
+            schema::remove(&mut deciding, pointer);
         }
         deciding
     }
 
-    /// The Job with every placeholder filled, as a tree: no value can change its structure.
+    /// The Job with every placeholder filled, as a tree: no value can change the structure around it. What
+    /// jobquay sets itself no value can set, even where it fills a whole object.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, Rejection> {
-        substitution::render(&self.job, scope)
+        let job = substitution::render(&self.job, scope)?;
+        manifest::check(&job).map_err(|why| Rejection::at(Code::ParamsInvalid, "/params", why))?;
+        Ok(job)
+    }
+
+    /// What the request chose in a rendered Job that needs permission.
+    pub fn choices(&self, rendered: &Value) -> Vec<Choice> {
+        choice::made(&self.job, rendered)
     }
 
     /// Parameters that fit the schema, for a trial run of the manifest; `None` where none can be guessed.
-    pub fn sample(&self) -> Option<Value> {
-        let sample = defaults::sample(&self.parameters)?;
-        self.validator.is_valid(&sample).then_some(sample)
+    pub fn sample(&self) -> Option<Sample> {
+        let sample = Schema::of(&self.parameters).sample()?;
+        self.validator.is_valid(&sample.params).then_some(sample)
+    }
+
+    /// The names of the parameters, and whether each must be given.
+    pub fn parameters(&self) -> Vec<(&str, bool)> {
+        Schema::of(&self.parameters).parameters()
     }
 }
 
-fn load_cache(document: Option<Value>) -> Result<TemplateCache, String> {
+fn load_cache(document: Option<&Value>) -> Result<TemplateCache, String> {
     let rules: CacheRules = match document {
         None => CacheRules::default(),
         Some(Value::String(word)) if word == "never" => {
             return Ok(TemplateCache { never: true, ttl: None, ignore: Vec::new() });
         }
         Some(rules) => {
-            serde_json::from_value(rules).map_err(|error| format!("cache: neither `never` nor rules: {error}"))?
+            CacheRules::deserialize(rules).map_err(|error| format!("cache: neither `never` nor rules: {error}"))?
         }
     };
     if let Some(pointer) = rules.ignore.iter().find(|pointer| !pointer.starts_with('/')) {
@@ -241,12 +259,18 @@ fn load_cache(document: Option<Value>) -> Result<TemplateCache, String> {
     Ok(TemplateCache { never: false, ttl, ignore: rules.ignore })
 }
 
-fn load_lane(lane: Option<String>) -> Result<String, String> {
-    match lane {
-        None => Ok(DEFAULT_LANE.to_owned()),
-        Some(lane) if is_name(&lane) => Ok(lane),
-        Some(lane) => Err(format!("lane: `{lane}` must be lower-case letters, digits and `-`, at most {MAX_NAME}")),
+fn load_lane(lane: Option<String>, known: Option<&BTreeSet<String>>) -> Result<String, String> {
+    let lane = lane.unwrap_or_else(|| DEFAULT_LANE.to_owned());
+    match known {
+        Some(known) if !known.contains(&lane) => Err(format!("lane: {}", unknown_lane(&lane, known))),
+        _ => Ok(lane),
     }
+}
+
+/// What is wrong with a lane that the configuration lacks.
+pub fn unknown_lane(lane: &str, known: &BTreeSet<String>) -> String {
+    let known: Vec<_> = known.iter().map(String::as_str).collect();
+    format!("there is no lane `{lane}` in the configuration (`[lanes]` has {})", known.join(", "))
 }
 
 fn load_result(document: &ResultDocument, defaults: &TemplateDefaults) -> Result<ResultPlan, String> {
@@ -258,23 +282,6 @@ fn digest(document: &Document, result: ResultPlan) -> String {
     let deciding = json!({"parameters": document.parameters, "result": result, "job": document.job});
     let canonical = serde_json_canonicalizer::to_vec(&deciding).expect("a JSON value has a canonical form");
     Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn is_name(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !name.is_empty()
-        && name.len() <= MAX_NAME
-        && name.chars().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
-fn remove(value: &mut Value, pointer: &str) {
-    let Some((parent, last)) = pointer.rsplit_once('/') else { return };
-    let token = last.replace("~1", "/").replace("~0", "~");
-    if let Some(Value::Object(object)) = value.pointer_mut(parent) {
-        object.remove(&token);
-    }
 }
 
 /// Parses `4096`, `64KiB`, `1MiB` into bytes.
@@ -289,12 +296,6 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
-}
-
-/// The pointers of an object's members; used where a schema and a value are walked side by side.
-fn members<'a>(schema: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value, String)> {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    properties.into_iter().flatten().map(move |(name, member)| (name, member, child(pointer, name)))
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ impl Intake {
         rejection: &Rejection,
     ) -> Result<(), Unsettled> {
         let mut waiter = self.addressed(waiter);
-        let allowed = |queue: &String| self.policies.allow_reply(arrival.user_id.as_deref(), queue).is_ok();
+        let allowed =
+            |queue: &String| self.rules.borrow().policies.allow_reply(arrival.user_id.as_deref(), queue).is_ok();
         let own_default = waiter.reply_to == self.default_reply;
         waiter.reply_to = waiter.reply_to.filter(|queue| own_default || allowed(queue));
         if waiter.reply_to.is_none() {

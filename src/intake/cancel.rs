@@ -36,9 +36,7 @@ impl Intake {
             return Ok(());
         }
         let producer = cancel.waiter.producer.clone();
-        if let Some(reply_to) = &cancel.waiter.reply_to
-            && let Err(rejection) = self.policies.allow_reply(producer.as_deref(), reply_to)
-        {
+        if let Err(rejection) = self.allow_reply(&cancel.waiter) {
             return self.reject(arrival, cancel.waiter, &rejection).await;
         }
         let reason = cancel.reason.as_deref().unwrap_or(NO_REASON);
@@ -53,8 +51,9 @@ impl Intake {
             return self.reject(arrival, cancel.waiter, &rejection).await;
         }
         let mut outcome = if remembered { AWAITED } else { NOT_FOUND };
-        for (job, waiter) in theirs {
-            let withdrawn = self.patiently(|| self.jobs.withdraw(&job, &waiter, reason)).await?;
+        for ((namespace, job), waiter) in theirs {
+            let jobs = self.jobs.of(Some(&namespace));
+            let withdrawn = self.patiently(|| jobs.withdraw(&job, &waiter, reason)).await?;
             outcome = match withdrawn {
                 Withdrawn::Cancelled => CANCELLED,
                 Withdrawn::TooLate => FINISHED,
@@ -71,6 +70,13 @@ impl Intake {
         self.answer(cancel.waiter, Verdict::Handled { result }).await
     }
 
+    fn allow_reply(&self, waiter: &Waiter) -> Result<(), Rejection> {
+        match &waiter.reply_to {
+            Some(reply_to) => self.rules.borrow().policies.allow_reply(waiter.producer.as_deref(), reply_to),
+            None => Ok(()),
+        }
+    }
+
     /// The reason, if the request was cancelled before it came here.
     pub(super) async fn cancellation(&self, request: &Request) -> Option<String> {
         self.store.cancellation(request.producer.as_deref(), &request.waiter.request_id).await
@@ -78,8 +84,8 @@ impl Intake {
 
     /// Takes a request off its Job again that was cancelled just while it found its place there.
     pub(super) async fn withdraw(&self, plan: &Plan, waiter: &Waiter, reason: &str) -> Result<Decision, Unsettled> {
-        let job = plan.name();
-        match self.patiently(|| self.jobs.withdraw(&job, waiter, reason)).await? {
+        let (jobs, job) = (self.jobs_of(plan), plan.name());
+        match self.patiently(|| jobs.withdraw(&job, waiter, reason)).await? {
             Withdrawn::Cancelled => Ok(Decision::Cancelled(reason.to_owned())),
             Withdrawn::TooLate => Ok(Decision::Placed),
         }

@@ -102,14 +102,14 @@ impl Intake {
             }
             let tried = match late {
                 // Nothing is begun after the deadline, but what an earlier try has begun counts.
-                Some(deadline) => match self.jobs.stands(plan, &quest.claim(looked_up)).await {
+                Some(deadline) => match self.jobs_of(plan).stands(plan, &quest.claim(looked_up)).await {
                     Ok(true) => return Ok(Decision::Answered),
                     Ok(false) => return Ok(Decision::Expired(deadline)),
                     Err(error) => Err(error.into()),
                 },
                 None => match self.leave(&mut quest).await? {
                     Leave::Begin(slot) => self.begin(&mut quest, slot, looked_up).await,
-                    Leave::Join => self.jobs.join(plan, &quest.claim(looked_up)).await.map_err(Unplaced::from),
+                    Leave::Join => self.jobs_of(plan).join(plan, &quest.claim(looked_up)).await.map_err(Unplaced::from),
                     Leave::Park => match self.parking.park(&delivery.arrival, &plan.lane).await {
                         Ok(()) => {
                             self.metrics.parked.inc();
@@ -165,10 +165,11 @@ impl Intake {
 
     /// Begins a Job, after taking an ended one out of the way.
     async fn begin(&self, quest: &mut Quest<'_>, slot: Slot, looked_up: Instant) -> Result<Placement, Unplaced> {
+        let jobs = self.jobs_of(quest.plan);
         if let Some(uid) = quest.in_the_way.take() {
-            self.jobs.delete(&quest.plan.name(), &uid).await?;
+            jobs.delete(&quest.plan.name(), &uid).await?;
         }
-        let placement = self.jobs.create_or_join(quest.plan, &quest.claim(looked_up)).await?;
+        let placement = jobs.create_or_join(quest.plan, &quest.claim(looked_up)).await?;
         if let Placement::Created { uid } = &placement {
             slot.became(uid);
         }
@@ -301,11 +302,12 @@ fn candidate(request: &Request, plan: &Plan) -> Candidate {
             lane: plan.lane.clone(),
             template: plan.template.clone(),
             producer: request.producer.clone(),
+            namespace: plan.namespace.clone(),
             job: plan.name(),
         },
         template_limit: plan.in_flight,
-        producer_limit: None,
-        rate: None,
+        producer_limit: plan.producer_in_flight,
+        rate: plan.rate,
     }
 }
 

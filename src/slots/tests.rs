@@ -10,8 +10,13 @@ fn at(order: u64) -> Ticket {
 }
 
 fn candidate(producer: &str, job: &str) -> Candidate {
-    let occupant =
-        Occupant { lane: "default".into(), template: "t".into(), producer: Some(producer.into()), job: job.into() };
+    let occupant = Occupant {
+        lane: "default".into(),
+        template: "t".into(),
+        producer: Some(producer.into()),
+        namespace: "work".into(),
+        job: job.into(),
+    };
     Candidate { occupant, template_limit: None, producer_limit: None, rate: None }
 }
 

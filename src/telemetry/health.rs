@@ -1,7 +1,7 @@
 //! Whether each edge does its work; written by the edges, read by the probes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Shared by all edges of one process.
@@ -20,6 +20,7 @@ struct State {
     last_watch_event: AtomicU64,
     /// Likewise; 0 is never.
     last_watch_error: AtomicU64,
+    problems: Mutex<Vec<String>>,
 }
 
 /// A watch that fails fails again within its longest backoff; one that was silent for longer lives.
@@ -58,6 +59,7 @@ impl Default for Health {
             draining: AtomicBool::new(false),
             last_watch_event: AtomicU64::new(0),
             last_watch_error: AtomicU64::new(0),
+            problems: Mutex::default(),
         }))
     }
 }
@@ -69,6 +71,16 @@ impl Health {
 
     pub fn is_up(&self, edge: Edge) -> bool {
         self.flag(edge).load(Ordering::Relaxed)
+    }
+
+    /// Files of the operator that are not used as they are. That is no reason to take a dispatcher out: the
+    /// last good ones are.
+    pub fn set_problems(&self, problems: Vec<String>) {
+        *self.0.problems.lock().expect("nobody panics with it") = problems;
+    }
+
+    pub fn problems(&self) -> Vec<String> {
+        self.0.problems.lock().expect("nobody panics with it").clone()
     }
 
     pub fn drain(&self) {

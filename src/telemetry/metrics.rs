@@ -43,6 +43,12 @@ pub struct Metrics {
     /// By `edge`.
     pub reconnects: ByOne,
     pub panics: Counter,
+    /// In use.
+    pub templates: Gauge,
+    /// Files that are not used as they are.
+    pub templates_unusable: Gauge,
+    /// By `result`: loaded, refused, removed; one for each file that changed.
+    pub reloads: ByOne,
 }
 
 impl Metrics {
@@ -83,6 +89,9 @@ impl Exposition {
         registry.register("undecodable_waiters", "Waiters on Jobs that could not be read", m.undecodable_waiters);
         registry.register("reconnects", "Sessions that had to be built anew", m.reconnects);
         registry.register("panics", "Requests whose handling panicked", m.panics);
+        registry.register("templates", "Templates in use", m.templates);
+        registry.register("templates_unusable", "Template files not used as they are", m.templates_unusable);
+        registry.register("reloads", "Changed files of templates and policies", m.reloads);
         let since_watch_event = Gauge::default();
         registry.register(
             "seconds_since_watch_event",

@@ -47,6 +47,7 @@ async fn clients(kubeconfig: Kubeconfig) -> Clients {
         read: client.clone(),
         watch: client,
         namespace: NAMESPACE.into(),
+        namespaces: jobquay::domain::namespaces::Namespaces::default(),
         server: String::new(),
         origin: Origin::Kubeconfig,
     }

@@ -22,6 +22,7 @@ fn jobs(world: &World) -> Jobs {
         read: world.client.clone(),
         watch: world.client.clone(),
         namespace: world.name.clone(),
+        namespaces: jobquay::domain::namespaces::Namespaces::default(),
         server: String::new(),
         origin: Origin::Kubeconfig,
     };
@@ -52,7 +53,12 @@ fn plan() -> Plan {
         limits: Limits { start: LIMIT, image_pull: LIMIT, run: LIMIT },
         lane: "default".into(),
         in_flight: None,
+        producer_in_flight: None,
+        rate: None,
         labels: Vec::new(),
+        namespace: String::new(),
+        choices: Vec::new(),
+        priority_class: None,
     }
 }
 
@@ -70,7 +76,7 @@ async fn place(jobs: &Jobs, id: &str) -> Placement {
         wants_new: false,
         looked_up: Instant::now(),
     };
-    jobs.create_or_join(&plan(), &claim).await.expect("an answer")
+    jobs.create_or_join(&Plan { namespace: jobs.namespace().to_owned(), ..plan() }, &claim).await.expect("an answer")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,6 +159,11 @@ async fn a_handler_that_was_slow_since_its_lookup_does_not_create() {
     let looked_up = Instant::now().checked_sub(Duration::from_secs(6)).expect("the machine has been up for that long");
     let claim =
         Claim { waiter: &waiter, may_stand: false, undecided: false, may_join: true, wants_new: false, looked_up };
-    assert_eq!(jobs.create_or_join(&plan(), &claim).await.expect("an answer"), Placement::TooSlow);
+    assert_eq!(
+        jobs.create_or_join(&Plan { namespace: jobs.namespace().to_owned(), ..plan() }, &claim)
+            .await
+            .expect("an answer"),
+        Placement::TooSlow
+    );
     assert!(world.all_jobs().await.is_empty());
 }

@@ -5,8 +5,13 @@ fn at(order: u64) -> Ticket {
 }
 
 fn candidate(lane: &str, template: &str, producer: &str, job: &str) -> Candidate {
-    let occupant =
-        Occupant { lane: lane.into(), template: template.into(), producer: Some(producer.into()), job: job.into() };
+    let occupant = Occupant {
+        lane: lane.into(),
+        template: template.into(),
+        producer: Some(producer.into()),
+        namespace: "work".into(),
+        job: job.into(),
+    };
     Candidate { occupant, template_limit: None, producer_limit: None, rate: None }
 }
 
@@ -104,10 +109,12 @@ fn a_list_that_lacks_a_job_frees_its_slot_and_until_then_it_counts() {
     let mut lanes = lanes(2, &[]);
     lanes.saw("u1", candidate("a", "t", "p", "j1").occupant);
     lanes.saw("u2", candidate("a", "t", "p", "j2").occupant);
-    lanes.relisting();
+    lanes.relisting("work");
     lanes.saw("u2", candidate("a", "t", "p", "j2").occupant);
     assert!(!lanes.take(at(1), &candidate("a", "t", "p", "j3")));
-    lanes.listed();
+    lanes.listed("elsewhere");
+    assert!(lanes.lives("j1"), "another namespace says nothing of it");
+    lanes.listed("work");
     assert!(lanes.take(at(1), &candidate("a", "t", "p", "j3")) && !lanes.lives("j1"));
 }
 

@@ -54,11 +54,16 @@ fn plan(source: ResultSource) -> Plan {
         },
         lane: "default".into(),
         in_flight: None,
+        producer_in_flight: None,
+        rate: None,
         labels: vec![
             ("team".into(), "media".into()),
             ("app".into(), "payments".into()),
             ("jobquay.dev/open".into(), "false".into()),
         ],
+        namespace: "work".into(),
+        choices: Vec::new(),
+        priority_class: None,
     }
 }
 

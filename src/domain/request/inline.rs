@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::domain::fields::Fields;
 use crate::domain::json::child;
+use crate::domain::names::{is_label, is_subdomain};
 use crate::domain::rejection::{Code, Rejection};
 
 /// A Job described in the request itself.
@@ -42,7 +43,7 @@ impl InlineJob {
 pub(super) fn parse(value: Value, pointer: &str) -> Result<InlineJob, Rejection> {
     let mut fields = Fields::of(value, pointer)?;
     let name = fields.required_string("name")?;
-    require(is_dns_label(&name), &fields, "name", &name, "lower-case letters, digits and `-`, at most 63")?;
+    require(is_label(&name), &fields, "name", &name, "lower-case letters, digits and `-`, at most 63")?;
     let image = fields.required_string("image")?;
     let plain = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
     require(plain(&image), &fields, "image", &image, "an image reference without spaces")?;
@@ -57,9 +58,10 @@ pub(super) fn parse(value: Value, pointer: &str) -> Result<InlineJob, Rejection>
         memory: None,
     };
     job.env.sort();
-    for (name, _) in &job.env {
+    for (name, value) in &job.env {
         let valid = !name.is_empty() && !name.contains(|c: char| c == '=' || c.is_control());
         require(valid, &fields, "env", name, "names of environment variables")?;
+        require(!value.contains('\0'), &fields, "env", name, "values without NUL")?;
     }
     for (field, texts) in [("command", &job.command), ("args", &job.args)] {
         require(!texts.iter().any(|text| text.contains('\0')), &fields, field, "", "texts without NUL")?;
@@ -80,8 +82,7 @@ pub(super) fn parse(value: Value, pointer: &str) -> Result<InlineJob, Rejection>
 fn parse_secret(value: Value, pointer: &str) -> Result<SecretMount, Rejection> {
     let mut fields = Fields::of(value, pointer)?;
     let secret = SecretMount { name: fields.required_string("name")?, mount: fields.required_string("mount")? };
-    let name_fits = !secret.name.is_empty() && secret.name.len() <= 253 && secret.name.split('.').all(is_dns_label);
-    require(name_fits, &fields, "name", &secret.name, "the name of a Secret")?;
+    require(is_subdomain(&secret.name), &fields, "name", &secret.name, "the name of a Secret")?;
     let mount = &secret.mount;
     // Mounting over the root or climbing out of it would hide or reach what is not the Secret's.
     let absolute = mount.len() > 1
@@ -99,10 +100,4 @@ fn require(holds: bool, fields: &Fields, field: &str, value: &str, expected: &st
     }
     let pointer = if field == "env" { child(&fields.pointer_to(field), value) } else { fields.pointer_to(field) };
     Err(Rejection::at(Code::Malformed, &pointer, format!("`{value}` is not accepted; allowed are {expected}")))
-}
-
-/// RFC 1123 label, as Kubernetes checks it.
-fn is_dns_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.len() <= 63 && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }

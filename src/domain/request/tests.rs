@@ -24,10 +24,7 @@ fn accepted(body: Value) -> Request {
 }
 
 fn run(arrival: &Arrival, max_body: u64) -> Result<Request, Box<Unparsed>> {
-    parse(arrival, max_body).map(|asked| match asked {
-        Asked::Run(request) => *request,
-        Asked::Cancel(cancel) => panic!("{cancel:?} runs nothing"),
-    })
+    parse(arrival, max_body).map(|asked| asked.run().expect("asks for a run"))
 }
 
 fn refused(body: &[u8]) -> Rejection {

@@ -3,8 +3,11 @@
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::Value;
 
+use super::schema::Schema;
 use super::substitution::Scope;
-use super::{child, defaults, substitution};
+use super::{child, substitution};
+use crate::domain::names::is_label;
+use crate::domain::namespaces::Namespaces;
 
 /// What jobquay sets itself must not stand in a template: it would be overwritten unseen.
 pub(super) fn check(job: &Value) -> Result<(), String> {
@@ -16,7 +19,6 @@ pub(super) fn check(job: &Value) -> Result<(), String> {
     for pointer in [
         "/metadata/name",
         "/metadata/generateName",
-        "/metadata/namespace",
         "/metadata/finalizers",
         "/metadata/ownerReferences",
         "/spec/activeDeadlineSeconds",
@@ -43,11 +45,46 @@ pub(super) fn check(job: &Value) -> Result<(), String> {
     }
 }
 
+/// A namespace is part of where a Job is, and so of its lock: what it is made of must be part of the key.
+/// `ignore` are pointers to the parameters that are not.
+pub(super) fn check_namespace(job: &Value, ignore: &[String], known: Option<&Namespaces>) -> Result<(), String> {
+    if job.get("metadata").is_some_and(Value::is_string) {
+        return Err("job.metadata: a placeholder cannot stand for all of it".into());
+    }
+    let Some(namespace) = job.pointer("/metadata/namespace") else { return Ok(()) };
+    let namespace = namespace.as_str().ok_or("job.metadata.namespace: must be a string")?;
+    let names = substitution::placeholders(namespace)?;
+    if let Some(name) = names.iter().find(|name| !is_in_key(name, ignore)) {
+        return Err(format!(
+            "job.metadata.namespace: `{name}` is not part of the key: only a parameter is, and no ignored one"
+        ));
+    }
+    if !names.is_empty() {
+        return Ok(());
+    }
+    if !is_label(namespace) {
+        return Err(format!("job.metadata.namespace: `{namespace}` is not the name of a namespace"));
+    }
+    match known {
+        Some(known) if !known.contains(namespace) => Err(format!(
+            "job.metadata.namespace: `{namespace}` is not among those of this dispatcher; add it to `kubernetes.namespaces`"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_in_key(placeholder: &str, ignore: &[String]) -> bool {
+    let Some(path) = placeholder.strip_prefix("params.") else { return false };
+    let pointer = path.split('.').fold(String::new(), |pointer, part| child(&pointer, part));
+    // What is ignored within a text's parameter cannot be text.
+    !ignore.iter().any(|ignored| pointer == *ignored || pointer.starts_with(&format!("{ignored}/")))
+}
+
 /// Kubernetes' types drop what they do not know, so a misspelt field would be gone unseen. Tried with
 /// sample parameters, where some can be guessed: placeholders have no type of their own.
-pub(super) fn check_fields(job: &Value, parameters: &Value) -> Result<(), String> {
-    let Some(params) = defaults::sample(parameters) else { return Ok(()) };
-    let scope = Scope { params: &params, request_id: "sample", key: "sample" };
+pub(super) fn check_fields(job: &Value, parameters: Schema<'_>) -> Result<(), String> {
+    let Some(sample) = parameters.sample() else { return Ok(()) };
+    let scope = Scope { params: &sample.params, request_id: "sample", key: "sample" };
     let rendered = substitution::render(job, &scope).map_err(|rejection| format!("job: {}", rejection.message))?;
     let job: Job = serde_json::from_value(rendered.clone()).map_err(|error| format!("job: {error}"))?;
     let understood = serde_json::to_value(job).map_err(|error| format!("job: {error}"))?;

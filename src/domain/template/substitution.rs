@@ -1,11 +1,13 @@
 //! Placeholders: `{{ params.a.b }}`, `{{ request.id }}` and `{{ key }}` in the string scalars of a Job.
 //!
 //! The manifest was parsed first and is walked as a tree, so a value can fill a scalar but never add
-//! to the structure. There is no logic and no text templating.
+//! to the structure around it. There is no logic and no text templating.
 
 use serde_json::Value;
 
 use super::child;
+use super::place::{Place, ends_open};
+use super::schema::Schema;
 use crate::domain::rejection::{Code, Rejection};
 
 /// What a placeholder can stand for.
@@ -22,21 +24,65 @@ enum Piece<'a> {
     Placeholder(&'a str),
 }
 
+/// Whether a text of a Job would be cut.
+pub(in crate::domain) fn has_placeholder(text: &str) -> bool {
+    text.contains("{{")
+}
+
+/// The names in a text's placeholders.
+pub(super) fn placeholders(text: &str) -> Result<Vec<&str>, String> {
+    let names = pieces(text)?.into_iter().filter_map(|piece| match piece {
+        Piece::Placeholder(name) => Some(name),
+        Piece::Text(_) => None,
+    });
+    Ok(names.collect())
+}
+
 /// Checks at load time that each placeholder will have a value: it is always known, or it names a
 /// parameter that is required or has a default.
-pub(super) fn check(job: &Value, parameters: &Value) -> Result<(), String> {
-    walk(job, "", &mut |pointer, text| {
-        for piece in pieces(text).map_err(|why| format!("job{}: {why}", pointer.replace('/', ".")))? {
-            let Piece::Placeholder(name) = piece else { continue };
-            if !is_known(name, parameters) {
-                return Err(format!(
-                    "job{}: the placeholder `{name}` names no parameter that is required or has a default (and is not `request.id` or `key`)",
-                    pointer.replace('/', ".")
-                ));
+pub(super) fn check(job: &Value, parameters: &Schema<'_>) -> Result<(), String> {
+    check_at(job, "", parameters).map_err(|(pointer, why)| format!("job{}: {why}", pointer.replace('/', ".")))
+}
+
+fn check_at(value: &Value, pointer: &str, parameters: &Schema<'_>) -> Result<(), (String, String)> {
+    match value {
+        Value::String(text) => check_text(text, pointer, parameters).map_err(|why| (pointer.to_owned(), why)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| check_at(item, &child(pointer, &index.to_string()), parameters)),
+        Value::Object(members) => members.iter().try_for_each(|(name, member)| {
+            if has_placeholder(name) {
+                return Err((pointer.to_owned(), format!("`{name}`: a placeholder cannot stand in a field's name")));
             }
+            check_at(member, &child(pointer, name), parameters)
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_text(text: &str, pointer: &str, parameters: &Schema<'_>) -> Result<(), String> {
+    let mut before = "";
+    for piece in pieces(text)? {
+        let name = match piece {
+            Piece::Text(text) => {
+                before = text;
+                continue;
+            }
+            Piece::Placeholder(name) => name,
+        };
+        if Place::of(pointer) == Place::Expanded && ends_open(before) {
+            return Err(format!(
+                "`{before}` ends in a `$` or an open `$(`, which a value after it would complete; write `$$` for a plain `$`"
+            ));
         }
-        Ok(())
-    })
+        if !is_known(name, parameters) {
+            return Err(format!(
+                "the placeholder `{name}` names no parameter that is required or has a default (and is not `request.id` or `key`)"
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn render(job: &Value, scope: &Scope<'_>) -> Result<Value, Rejection> {
@@ -61,79 +107,37 @@ fn render_at(value: &Value, pointer: &str, scope: &Scope<'_>) -> Result<Value, R
 }
 
 fn fill(text: &str, pointer: &str, scope: &Scope<'_>) -> Result<Value, Rejection> {
-    let place = Place::of(pointer);
     // The template was checked when it was loaded, so its text splits.
     let pieces = pieces(text).map_err(|why| Rejection::new(Code::ParamsInvalid, why))?;
+    let refused = |name: &str, why: &str| {
+        Rejection::at(Code::ParamsInvalid, &format!("/{}", name.replace('.', "/")), why.to_owned())
+    };
+    let value_of = |name: &str| look_up(name, scope).ok_or_else(|| refused(name, "is needed by the template"));
     if let [Piece::Placeholder(name)] = pieces.as_slice() {
-        let value = look_up(name, scope)?;
-        return Ok(match place {
-            Place::Typed if !value.is_string() => value,
-            _ => Value::String(place.text_of(&value)),
-        });
+        return Place::put(value_of(name)?, pointer).map_err(|why| refused(name, why));
     }
+    let place = Place::of(pointer);
     let mut filled = String::with_capacity(text.len());
     for piece in pieces {
         match piece {
             Piece::Text(text) => filled.push_str(text),
-            Piece::Placeholder(name) => filled.push_str(&place.text_of(&look_up(name, scope)?)),
+            Piece::Placeholder(name) => {
+                filled.push_str(&place.text_of(&value_of(name)?).map_err(|why| refused(name, why))?);
+            }
         }
     }
     Ok(Value::String(filled))
 }
 
-fn look_up(name: &str, scope: &Scope<'_>) -> Result<Value, Rejection> {
-    let found = match name {
+fn look_up(name: &str, scope: &Scope<'_>) -> Option<Value> {
+    match name {
         "key" => Some(Value::String(scope.key.to_owned())),
         "request.id" => Some(Value::String(scope.request_id.to_owned())),
         _ => name
             .strip_prefix("params.")
             .and_then(|path| path.split('.').try_fold(scope.params, |value, part| value.get(part)))
             .cloned(),
-    };
-    found.ok_or_else(|| {
-        let pointer = format!("/{}", name.replace('.', "/"));
-        Rejection::at(Code::ParamsInvalid, &pointer, format!("`{name}` is needed by the template"))
-    })
-}
-
-/// What a scalar's place in the manifest asks of a value that fills it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// A container's command, args or env: text in which the kubelet expands `$(NAME)` and folds
-    /// `$$`. Every `$` of a value is doubled there, or a request could read other variables' values.
-    Expanded,
-    /// Labels and annotations: text, taken as it is.
-    Text,
-    /// Anything else keeps the value's JSON type.
-    Typed,
-}
-
-impl Place {
-    fn of(pointer: &str) -> Self {
-        let parts: Vec<_> = pointer.split('/').skip(1).collect();
-        match parts.as_slice() {
-            ["spec", "template", "spec", "containers" | "initContainers", _, "command" | "args", _]
-            | ["spec", "template", "spec", "containers" | "initContainers", _, "env", _, "value"]
-            | ["spec", "template", "spec", "containers" | "initContainers", _, "volumeMounts", _, "subPathExpr"] => {
-                Self::Expanded
-            }
-            [.., "labels" | "annotations", _] => Self::Text,
-            _ => Self::Typed,
-        }
     }
-
-    fn text_of(self, value: &Value) -> String {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        if self == Self::Expanded { escape_expansion(&text) } else { text }
-    }
-}
-
-/// Doubles every `$`, so that the kubelet hands the container exactly `text`.
-pub(in crate::domain) fn escape_expansion(text: &str) -> String {
-    text.replace('$', "$$")
 }
 
 fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
@@ -153,34 +157,9 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-fn is_known(name: &str, parameters: &Value) -> bool {
-    if matches!(name, "key" | "request.id") {
-        return true;
-    }
-    let Some(path) = name.strip_prefix("params.") else { return false };
-    let mut schema = parameters;
-    for part in path.split('.') {
-        let Some(member) = schema.get("properties").and_then(|properties| properties.get(part)) else { return false };
-        let required =
-            schema.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|name| name == part));
-        if !required && member.get("default").is_none() {
-            return false;
-        }
-        schema = member;
-    }
-    true
-}
-
-fn walk(value: &Value, pointer: &str, visit: &mut impl FnMut(&str, &str) -> Result<(), String>) -> Result<(), String> {
-    match value {
-        Value::String(text) => visit(pointer, text),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, item)| walk(item, &child(pointer, &index.to_string()), visit)),
-        Value::Object(object) => {
-            object.iter().try_for_each(|(name, member)| walk(member, &child(pointer, name), visit))
-        }
-        _ => Ok(()),
+fn is_known(name: &str, parameters: &Schema<'_>) -> bool {
+    match name.strip_prefix("params.") {
+        Some(path) => parameters.always_has(path.split('.')),
+        None => matches!(name, "key" | "request.id"),
     }
 }

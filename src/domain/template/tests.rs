@@ -1,6 +1,8 @@
 use super::*;
 
 const DEFAULTS: TemplateDefaults = TemplateDefaults {
+    namespaces: None,
+    lanes: None,
     result_max: 1 << 20,
     limits: Limits {
         start: Duration::from_secs(300),
@@ -125,7 +127,10 @@ fn a_value_fills_a_scalar_and_never_the_structure() {
 
 #[test]
 fn a_sample_fits_the_schema() {
-    assert_eq!(load(THUMBNAIL).unwrap().sample(), Some(json!({"url": "x", "width": 256, "trace": ""})));
+    let params = json!({"url": "x", "width": 256, "trace": ""});
+    assert_eq!(load(THUMBNAIL).unwrap().sample(), Some(Sample { params, guessed: true }));
+    let named = THUMBNAIL.replace("url: {type: string}", "url: {type: string, examples: [u]}");
+    assert!(!load(&named).unwrap().sample().unwrap().guessed);
 }
 
 #[test]
@@ -136,3 +141,147 @@ fn sizes_have_binary_units() {
         assert!(parse_bytes(bad).is_err(), "{bad}");
     }
 }
+
+fn with_parameters(parameters: &str) -> Result<Template, String> {
+    load(&format!(
+        "name: t\nparameters: {parameters}\njob: {{apiVersion: batch/v1, kind: Job, spec: {{template: {{spec: {{containers: [{{name: w, image: i}}]}}}}}}}}\n"
+    ))
+}
+
+#[test]
+fn defaults_are_filled_in_wherever_they_hold_for_every_value() {
+    let template = with_parameters(
+        r##"
+  type: object
+  properties:
+    size: {type: object, default: {}, properties: {width: {default: 256}, height: {type: integer}}}
+    crop: {type: object, properties: {x: {default: 0}}}
+    files: {type: array, items: {type: object, properties: {mode: {default: r}}}}
+    retry: {$ref: "#/$defs/retry"}
+    given: {default: [{}], items: {properties: {a: {default: 1}}}}
+  allOf: [{properties: {lang: {default: en}}}, {$ref: "#/$defs/more"}]
+  $defs:
+    retry: {type: object, default: {}, properties: {times: {default: 3}}}
+    more: {properties: {lang: {default: fr}, zone: {default: utc}}}
+"##,
+    )
+    .unwrap();
+    let filled = |given: Value| template.accept(params(given)).unwrap();
+    let defaults =
+        json!({"size": {"width": 256}, "retry": {"times": 3}, "given": [{"a": 1}], "lang": "en", "zone": "utc"});
+    assert_eq!(filled(json!({})), defaults, "and no `crop`, which has no default itself");
+    let given = filled(json!({"size": {"height": 1}, "crop": {}, "files": [{}, {"mode": "w"}], "lang": "de"}));
+    assert_eq!((&given["size"], &given["crop"]), (&json!({"width": 256, "height": 1}), &json!({"x": 0})));
+    assert_eq!((&given["files"], &given["lang"]), (&json!([{"mode": "r"}, {"mode": "w"}]), &json!("de")));
+    assert_eq!(filled(filled(json!({}))), defaults, "filling in twice changes nothing");
+}
+
+#[test]
+fn a_default_that_depends_on_the_value_and_a_schema_that_refers_to_itself_are_refused() {
+    for (parameters, named) in [
+        ("{type: object, anyOf: [{properties: {a: {default: 1}}}]}", "parameters.anyOf.0.properties.a.default"),
+        ("{type: object, if: {}, then: {properties: {a: {default: 1}}}}", "parameters.then.properties.a.default"),
+        ("{type: object, additionalProperties: {default: 1}}", "parameters.additionalProperties.default"),
+        ("{type: object, patternProperties: {x: {default: 1}}}", "parameters.patternProperties.x.default"),
+        (
+            "{type: object, oneOf: [{$ref: '#/$defs/d'}], $defs: {d: {properties: {a: {default: 1}}}}}",
+            "parameters.oneOf.0.properties.a.default",
+        ),
+        ("{type: object, properties: {a: {$ref: '#'}}}", "refers to itself"),
+        ("{type: object, $ref: '#/$defs/a', $defs: {a: {allOf: [{$ref: '#/$defs/a'}]}}}", "refers to itself"),
+    ] {
+        let error = with_parameters(parameters).expect_err(parameters);
+        assert!(error.contains(named), "{parameters}: {error}");
+    }
+    // The same words as names and values are no keywords.
+    let plain = "{type: object, properties: {default: {enum: [{default: 1}]}, anyOf: {type: string, default: x}}}";
+    with_parameters(plain).unwrap();
+}
+
+#[test]
+fn a_placeholder_may_rely_on_what_is_always_there() {
+    let job = |parameters: &str, placeholder: &str| {
+        load(&format!(
+            "name: t\nparameters: {parameters}\njob: {{apiVersion: batch/v1, kind: Job, spec: {{template: {{spec: {{containers: [{{name: w, image: i, args: [\"{placeholder}\"]}}]}}}}}}}}\n"
+        ))
+    };
+    let nested = "{type: object, properties: {a: {default: {}, allOf: [{properties: {b: {default: 1}}}]}}}";
+    assert!(job(nested, "{{ params.a.b }}").is_ok());
+    assert!(job(nested, "{{ params.a.c }}").is_err());
+    assert!(job("{type: object, properties: {a: {properties: {b: {default: 1}}}}}", "{{ params.a.b }}").is_err());
+    for (text, fine) in [
+        ("5$ {{ key }}", true),
+        ("{{ key }}$", true),
+        ("$(HOME)/{{ key }}", true),
+        ("$${{ key }}", true),
+        ("${{ key }}", false),
+        ("$$${{ key }}", false),
+        ("$(A{{ key }})", false),
+        ("$({{ key }}", false),
+    ] {
+        assert_eq!(job("{type: object}", text).is_ok(), fine, "{text}");
+    }
+}
+
+#[test]
+fn what_fills_a_whole_object_or_list_is_still_only_a_value() {
+    let template = load(
+        r#"
+name: t
+parameters: {type: object, required: [args, env, meta]}
+job:
+  apiVersion: batch/v1
+  kind: Job
+  metadata: {labels: "{{ params.meta }}"}
+  spec: {template: {spec: {containers: [{name: w, image: i, args: "{{ params.args }}", env: "{{ params.env }}"}]}}}
+"#
+        .replace(
+            "required: [args, env, meta]",
+            "required: [args, env, meta], properties: {args: {}, env: {}, meta: {}}",
+        )
+        .as_str(),
+    )
+    .unwrap();
+    let render = |params: Value| template.render(&Scope { params: &params, request_id: "r", key: "k" });
+    let env = json!([{"name": "A", "value": "$(B)"}]);
+    let filled = render(json!({"args": ["$(A)", "{{ key }}"], "env": env, "meta": {"n": 1}})).unwrap();
+    let container = &filled["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"], json!(["$$(A)", "{{ key }}"]));
+    assert_eq!((&container["env"][0]["value"], &filled["metadata"]["labels"]["n"]), (&json!("$$(B)"), &json!("1")));
+}
+
+#[test]
+fn a_nul_is_refused_where_no_container_can_be_given_it() {
+    let template = load(THUMBNAIL).unwrap();
+    let rejection =
+        template.render(&Scope { params: &json!({"url": "a\0b", "width": 1}), request_id: "r", key: "k" }).unwrap_err();
+    assert_eq!((rejection.code, rejection.pointer.as_deref()), (Code::ParamsInvalid, Some("/params/url")));
+}
+
+#[test]
+fn a_namespace_is_one_of_the_dispatchers_and_made_of_what_is_in_the_key() {
+    let namespaces = Some(Namespaces { own: "work".into(), further: vec!["media".into()] });
+    let defaults = TemplateDefaults { namespaces, ..DEFAULTS };
+    for (metadata, named) in [
+        ("namespace: media, annotations:", None),
+        ("namespace: '{{ params.url }}', annotations:", None),
+        ("namespace: 'media-{{ params.url }}', annotations:", None),
+        ("namespace: other, annotations:", Some("add it to `kubernetes.namespaces`")),
+        ("namespace: Media, annotations:", Some("`Media`")),
+        ("namespace: '{{ request.id }}', annotations:", Some("`request.id` is not part of the key")),
+        ("namespace: '{{ params.trace }}', annotations:", Some("`params.trace` is not part of the key")),
+    ] {
+        let loaded = Template::load(&THUMBNAIL.replacen("annotations:", metadata, 1), &defaults);
+        match named {
+            None => drop(loaded.expect(metadata)),
+            Some(named) => assert!(loaded.unwrap_err().contains(named), "{metadata}"),
+        }
+    }
+    let whole = THUMBNAIL.replace(
+        "metadata: {annotations: {width: \"{{ params.width }}\", url: \"{{ params.url }}\"}}",
+        "metadata: '{{ params.url }}'",
+    );
+    assert!(load(&whole).unwrap_err().contains("job.metadata:"));
+}
+
+mod properties;
