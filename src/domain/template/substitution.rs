@@ -68,14 +68,14 @@ fn fill(text: &str, pointer: &str, scope: &Scope<'_>) -> Result<Value, Rejection
         let value = look_up(name, scope)?;
         return Ok(match place {
             Place::Typed if !value.is_string() => value,
-            _ => Value::String(place.text_of(&value)),
+            _ => Value::String(place.text_of(name, &value)?),
         });
     }
     let mut filled = String::with_capacity(text.len());
     for piece in pieces {
         match piece {
             Piece::Text(text) => filled.push_str(text),
-            Piece::Placeholder(name) => filled.push_str(&place.text_of(&look_up(name, scope)?)),
+            Piece::Placeholder(name) => filled.push_str(&place.text_of(name, &look_up(name, scope)?)?),
         }
     }
     Ok(Value::String(filled))
@@ -90,10 +90,11 @@ fn look_up(name: &str, scope: &Scope<'_>) -> Result<Value, Rejection> {
             .and_then(|path| path.split('.').try_fold(scope.params, |value, part| value.get(part)))
             .cloned(),
     };
-    found.ok_or_else(|| {
-        let pointer = format!("/{}", name.replace('.', "/"));
-        Rejection::at(Code::ParamsInvalid, &pointer, format!("`{name}` is needed by the template"))
-    })
+    found.ok_or_else(|| invalid(name, "is needed by the template"))
+}
+
+fn invalid(name: &str, why: &str) -> Rejection {
+    Rejection::at(Code::ParamsInvalid, &format!("/{}", name.replace('.', "/")), format!("`{name}` {why}"))
 }
 
 /// What a scalar's place in the manifest asks of a value that fills it.
@@ -122,12 +123,19 @@ impl Place {
         }
     }
 
-    fn text_of(self, value: &Value) -> String {
+    /// Refuses a NUL where the text becomes part of a process: none can be started with it.
+    fn text_of(self, name: &str, value: &Value) -> Result<String, Rejection> {
         let text = match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        if self == Self::Expanded { escape_expansion(&text) } else { text }
+        match self {
+            Self::Expanded if text.contains('\0') => {
+                Err(invalid(name, "has a NUL, and no process can be started with one"))
+            }
+            Self::Expanded => Ok(escape_expansion(&text)),
+            Self::Text | Self::Typed => Ok(text),
+        }
     }
 }
 
