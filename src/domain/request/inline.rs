@@ -7,6 +7,9 @@ use crate::domain::fields::Fields;
 use crate::domain::json::child;
 use crate::domain::rejection::{Code, Rejection};
 
+/// Longer than any quantity that means something.
+const MAX_QUANTITY: usize = 32;
+
 /// A Job described in the request itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InlineJob {
@@ -61,6 +64,10 @@ pub(super) fn parse(value: Value, pointer: &str) -> Result<InlineJob, Rejection>
         let valid = !name.is_empty() && !name.contains(|c: char| c == '=' || c.is_control());
         require(valid, &fields, "env", name, "names of environment variables")?;
     }
+    // No process can be started with a NUL in its arguments or environment.
+    for (name, value) in &job.env {
+        require(!value.contains('\0'), &fields, "env", name, "values without NUL")?;
+    }
     for (field, texts) in [("command", &job.command), ("args", &job.args)] {
         require(!texts.iter().any(|text| text.contains('\0')), &fields, field, "", "texts without NUL")?;
     }
@@ -69,12 +76,20 @@ pub(super) fn parse(value: Value, pointer: &str) -> Result<InlineJob, Rejection>
     }
     if let Some(resources) = fields.take("resources") {
         let mut resources = Fields::of(resources, &fields.pointer_to("resources"))?;
-        job.cpu = resources.string("cpu")?;
-        job.memory = resources.string("memory")?;
+        job.cpu = parse_quantity(&mut resources, "cpu")?;
+        job.memory = parse_quantity(&mut resources, "memory")?;
         resources.finish()?;
     }
     fields.finish()?;
     Ok(job)
+}
+
+/// The API server checks the form; it also takes a number of a hundred thousand digits.
+fn parse_quantity(resources: &mut Fields, field: &'static str) -> Result<Option<String>, Rejection> {
+    let quantity = resources.string(field)?;
+    let text = quantity.as_deref().unwrap_or_default();
+    require(text.len() <= MAX_QUANTITY, resources, field, text, "quantities such as 500m or 512Mi")?;
+    Ok(quantity)
 }
 
 fn parse_secret(value: Value, pointer: &str) -> Result<SecretMount, Rejection> {
@@ -84,8 +99,8 @@ fn parse_secret(value: Value, pointer: &str) -> Result<SecretMount, Rejection> {
     require(name_fits, &fields, "name", &secret.name, "the name of a Secret")?;
     let mount = &secret.mount;
     // Mounting over the root or climbing out of it would hide or reach what is not the Secret's.
-    let absolute = mount.len() > 1
-        && mount.starts_with('/')
+    let absolute = mount.starts_with('/')
+        && mount.split('/').any(|part| !["", "."].contains(&part))
         && !mount.contains([':', '\0'])
         && !mount.split('/').any(|part| part == "..");
     require(absolute, &fields, "mount", mount, "an absolute directory other than `/`, without `..` or `:`")?;
@@ -102,7 +117,7 @@ fn require(holds: bool, fields: &Fields, field: &str, value: &str, expected: &st
 }
 
 /// RFC 1123 label, as Kubernetes checks it.
-fn is_dns_label(text: &str) -> bool {
+pub(super) fn is_dns_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !text.is_empty() && text.len() <= 63 && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }

@@ -9,10 +9,14 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.ends_with(|c: char| c.is_ascii_alphanumeric())
     };
-    let (prefix, short) = name.rsplit_once('/').unwrap_or(("", name));
-    if !word(short, 63) || !(prefix.is_empty() || word(prefix, 253)) {
+    let (prefix, short) = match name.rsplit_once('/') {
+        Some((prefix, short)) => (Some(prefix), short),
+        None => (None, name),
+    };
+    if !word(short, 63) || prefix.is_some_and(|prefix| !is_dns_subdomain(prefix)) {
         return Err(format!("`{name}` is not a Kubernetes label name"));
     }
+    let prefix = prefix.unwrap_or_default();
     if ["jobquay.dev", "kubernetes.io", "k8s.io"]
         .iter()
         .any(|own| prefix == *own || prefix.ends_with(&format!(".{own}")) || prefix.ends_with("x-k8s.io"))
@@ -23,4 +27,9 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
         return Err(format!("`{value}` is not a Kubernetes label value"));
     }
     Ok(())
+}
+
+/// RFC 1123 subdomain, as Kubernetes checks it.
+fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(super::inline::is_dns_label)
 }
