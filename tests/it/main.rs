@@ -12,6 +12,7 @@ mod command_line;
 mod crashes;
 mod failures;
 mod fan_in;
+mod hostile;
 mod main_job;
 mod manifests;
 mod operations;
