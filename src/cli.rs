@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod dead;
 mod output;
 mod submit;
 
@@ -40,6 +41,7 @@ Examples:
   jobquay check                                     what is missing, and how to mend it
   jobquay submit request.json --wait                send a request and print its result
   jobquay submit --template hello --param name=Ada --wait -o event
+  jobquay dead ls                                   what could be neither answered nor run
   jobquay config                                    every setting, its value and where it came from
 
 Settings come from a file, the environment and flags, the later ones win:
@@ -71,6 +73,8 @@ enum Command {
     Submit(submit::Submit),
     /// Look whether everything that `serve` needs is there and permitted.
     Check(check::Check),
+    /// Look at what was set aside, and send it again.
+    Dead(dead::Dead),
     /// Print the effective configuration with the origin of each value.
     Config,
 }
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Config => config::print(&layered, &config),
         Command::Submit(submit) => runtime.block_on(submit.run(&config)),
         Command::Check(check) => runtime.block_on(check.run(&config)),
+        Command::Dead(dead) => runtime.block_on(dead.run(&config)),
     };
     // What is left on the runtime has nothing to say any more; a thread stuck in a system call must not hold the exit.
     runtime.shutdown_background();

@@ -23,3 +23,4 @@ mod release_order;
 mod replies;
 mod results;
 mod seed_job;
+mod set_aside;
