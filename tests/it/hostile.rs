@@ -41,6 +41,17 @@ async fn publish(world: &World, cases: &[Case], replies: &str) {
     }
 }
 
+/// As many requests at once as come later, and harmless: what a busy dispatcher keeps in memory is no harm.
+async fn warm_up(producer: &mut Producer) {
+    for number in 0..500 {
+        let text = if number % 5 == 0 { "x".repeat(100_000) } else { String::new() };
+        producer
+            .send(Request { body: format!("{{\"warm {number}\": \"{text}\"}}").into(), ..Request::default() })
+            .await;
+    }
+    assert!(producer.events(500).await.iter().all(|event| event.state() == "rejected"));
+}
+
 fn outcome_of(event: &Event) -> (String, Option<String>) {
     let code = event.error("code").as_str().filter(|_| event.state() == "rejected");
     let outcome = [Some(event.state()), code].into_iter().flatten().collect::<Vec<_>>().join(" ");
@@ -87,10 +98,7 @@ async fn every_hostile_request_comes_to_its_own_end_and_harms_nothing_else() {
     let dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
     assert_eq!(producer.ask(good()).await.state(), "succeeded");
-    for number in 0..100 {
-        let refused = Request { body: format!("{{\"warm\": {number}").into(), ..Request::default() };
-        assert_eq!(producer.ask(refused).await.state(), "rejected");
-    }
+    warm_up(&mut producer).await;
     world.settled().await;
     let (cases, _) = corpus::cases();
     assert!(cases.len() >= 150, "{} cases", cases.len());
@@ -135,4 +143,32 @@ async fn unharmed(world: &World, dispatcher: &Dispatcher, producer: &mut Produce
     let raw = log.lines().find(|line| line.contains(|c: char| c.is_control()));
     assert_eq!(raw, None, "a control character in the log");
     assert!(!log.contains("BasicReturnMessage"), "a body in the log");
+}
+
+/// The client cannot read a short string that is not UTF-8, and its connection dies of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_client_can_parse_is_parked_and_its_neighbours_are_answered() {
+    let world = World::new("unparseable").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    assert_eq!(producer.ask(good()).await.state(), "succeeded");
+    let (_, cases) = corpus::cases();
+    assert!(!cases.is_empty());
+    publish(&world, &cases, &producer.replies).await;
+    let neighbours: Vec<_> = (0..10).map(|number| format!("neighbour-{number}")).collect();
+    for name in &neighbours {
+        producer.send(good().id(name)).await;
+    }
+    let mut answered: Vec<_> = producer.events(10).await.iter().map(|event| event.request_id().to_owned()).collect();
+    answered.sort();
+    assert_eq!(answered, neighbours);
+    let mut parked = 0;
+    eventually("all of them are parked", async || {
+        // This client cannot read them either, so the management API looks.
+        parked += world.broker.drain("jobquay.dead").len();
+        (parked == cases.len()).then_some(())
+    })
+    .await;
+    dispatcher.says("\"prefetch\":256").await;
+    unharmed(&world, &dispatcher, &mut producer).await;
 }
