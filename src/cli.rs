@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod dead;
 mod output;
+mod stack;
 mod submit;
 
 use std::path::{Path, PathBuf};
@@ -82,6 +83,9 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let line = CommandLine::parse();
+    if matches!(line.command, Command::Serve | Command::Dead(_)) {
+        stack::deepen();
+    }
     // Only one provider is compiled in; a second installation is refused, and there is none.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let layered = match layered(&line.settings) {
@@ -92,7 +96,8 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error.into(), Exit::Usage),
     };
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(stack::OF_WORKERS).build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), Exit::Failed),
     };

@@ -9,7 +9,7 @@ use lapin::message::BasicGetMessage;
 use lapin::types::AMQPValue;
 use serde_json::json;
 
-use crate::support::raw_amqp::Peer;
+use crate::support::raw_amqp::{Peer, Properties, header, long};
 use crate::support::{Dispatcher, Event, Producer, Request, World, eventually};
 use corpus::Case;
 
@@ -170,5 +170,31 @@ async fn what_no_client_can_parse_is_parked_and_its_neighbours_are_answered() {
     })
     .await;
     dispatcher.says("\"prefetch\":256").await;
+    unharmed(&world, &dispatcher, &mut producer).await;
+}
+
+/// The client reads them by recursion.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_nested_as_deep_as_a_frame_allows_end_no_process() {
+    let world = World::new("nested").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    assert_eq!(producer.ask(good()).await.state(), "succeeded");
+    for depth in [50, 5_000, 26_000] {
+        let id = format!("nested-{depth}");
+        let mut nested = long(b"");
+        for _ in 1..depth {
+            nested = long(&[b"A", &nested[..]].concat());
+        }
+        let mut properties = Properties::persistent();
+        properties.set("reply_to", producer.replies.as_bytes());
+        properties.set("message_id", id.as_bytes());
+        properties.set_headers(&header(b"h", b'A', &nested));
+        let mut peer = Peer::open(&world.broker);
+        peer.publish(&properties, &good().body);
+        peer.close();
+        let event = producer.event().await;
+        assert_eq!((event.request_id(), event.served_by()), (id.as_str(), "cache"));
+    }
     unharmed(&world, &dispatcher, &mut producer).await;
 }
