@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test
+.PHONY: help up down status demo test fuzz
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -27,3 +27,14 @@ test: ## all checks and all tests, on real parts
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	@deploy/local/test
+
+# Needs a nightly compiler and `cargo install cargo-fuzz`.
+FUZZ_SECONDS ?= 60
+fuzz: ## each fuzzer for FUZZ_SECONDS; what it finds is put into target/fuzz/artifacts
+	cargo +nightly fuzz build --sanitizer none --target-dir target/fuzz
+	fuzz/seed target/fuzz/corpus
+	@mkdir -p target/fuzz/artifacts
+	@for target in request key render envelope job; do \
+	  cargo +nightly fuzz run --sanitizer none --target-dir target/fuzz $$target target/fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=target/fuzz/artifacts/$$target- -print_final_stats=1 || exit 1; \
+	done

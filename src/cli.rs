@@ -2,7 +2,9 @@
 
 mod check;
 mod config;
+mod dead;
 mod output;
+mod stack;
 mod submit;
 mod template;
 
@@ -42,6 +44,7 @@ Examples:
   jobquay submit request.json --wait                send a request and print its result
   jobquay submit --template hello --param name=Ada --wait -o event
   jobquay template render hello --param name=Ada    the Job that it would run
+  jobquay dead ls                                   what could be neither answered nor run
   jobquay config                                    every setting, its value and where it came from
 
 Settings come from a file, the environment and flags, the later ones win:
@@ -75,6 +78,8 @@ enum Command {
     Check(check::Check),
     /// List, check and render templates.
     Template(template::Templates),
+    /// Look at what was set aside, and send it again.
+    Dead(dead::Dead),
     /// Print the effective configuration with the origin of each value.
     Config,
 }
@@ -82,6 +87,9 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let line = CommandLine::parse();
+    if matches!(line.command, Command::Serve | Command::Dead(_)) {
+        stack::deepen();
+    }
     // Only one provider is compiled in; a second installation is refused, and there is none.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let layered = match layered(&line.settings) {
@@ -92,7 +100,8 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error.into(), Exit::Usage),
     };
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(stack::OF_WORKERS).build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), Exit::Failed),
     };
@@ -102,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Submit(submit) => runtime.block_on(submit.run(&config)),
         Command::Check(check) => runtime.block_on(check.run(&config)),
         Command::Template(template) => runtime.block_on(template.run(&config)),
+        Command::Dead(dead) => runtime.block_on(dead.run(&config)),
     };
     // What is left on the runtime has nothing to say any more; a thread stuck in a system call must not hold the exit.
     runtime.shutdown_background();

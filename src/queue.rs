@@ -4,6 +4,7 @@
 //! it would stop too. Nothing outside this module sees a channel. There is no automatic recovery: on
 //! any error, timeout or unasked-for end a whole session is built anew.
 
+pub mod aside;
 mod consumer;
 mod delivery;
 mod message;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 
+pub use aside::{Aside, Reader as AsideReader};
 pub use consumer::Consumer;
 pub use delivery::{Delivery, Origin};
 pub use message::Message;
@@ -72,7 +74,7 @@ impl Error {
     }
 
     /// Whether the client could not read what the broker sent, which the next try would meet again.
-    fn is_unparseable(&self) -> bool {
+    pub fn is_unparseable(&self) -> bool {
         matches!(self, Self::Amqp { source, .. } if matches!(source.kind(), lapin::ErrorKind::ParsingError(_)))
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::key::RequestKey;
 use crate::domain::outcome::Payload;
 use crate::domain::rejection::Rejection;
 use crate::domain::request::Arrival;
-use crate::queue::{DEAD, Error, Message, Publisher, Receipt, UNDELIVERABLE};
+use crate::queue::{DEAD, Error, Message, Publisher, Receipt, UNDELIVERABLE, aside};
 use crate::telemetry::metrics::Metrics;
 
 /// The broker's name for a requester that waits on its own channel. Brokers up to 4.0 return such a
@@ -93,7 +93,7 @@ impl Replies {
             reply_to: arrival.reply_to.clone(),
             kind: None,
             user_id: None,
-            headers: vec![("jobquay-code", code.to_owned()), ("jobquay-reason", why.to_owned())],
+            headers: set_aside_headers(arrival, code, why),
             mandatory: true,
         };
         let mut backoff = Backoff::for_sessions();
@@ -143,7 +143,11 @@ impl Replies {
             routing_key: UNDELIVERABLE.to_owned(),
             headers: [
                 message.headers.clone(),
-                vec![("jobquay-reply-to", queue.to_owned()), ("jobquay-reason", reason.to_owned())],
+                vec![
+                    (aside::REPLY_TO, queue.to_owned()),
+                    (aside::REASON, reason.to_owned()),
+                    (aside::TIME, Timestamp::now().to_string()),
+                ],
             ]
             .concat(),
             mandatory: true,
@@ -170,6 +174,19 @@ fn broadcast(exchange: &str, event: &Event<'_>, body: Arc<[u8]>) -> Message {
         mandatory: false,
         ..message(event, body)
     }
+}
+
+/// Why it was set aside, and what of the request fits into no property of the copy.
+fn set_aside_headers(arrival: &Arrival, code: &str, why: &str) -> Vec<(&'static str, String)> {
+    let kept = [
+        (aside::USER_ID, &arrival.user_id),
+        (aside::CONTENT_ENCODING, &arrival.content_encoding),
+        ("traceparent", &arrival.traceparent),
+        ("tracestate", &arrival.tracestate),
+    ];
+    let told =
+        [(aside::CODE, code.to_owned()), (aside::REASON, why.to_owned()), (aside::TIME, Timestamp::now().to_string())];
+    told.into_iter().chain(kept.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)))).collect()
 }
 
 fn message(event: &Event<'_>, body: Arc<[u8]>) -> Message {

@@ -2,6 +2,7 @@
 //!
 //! Logs say what happened, once, where it was handled, with fields; never bodies or secrets.
 
+mod escape;
 pub mod health;
 pub mod metrics;
 
@@ -10,22 +11,37 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
+use escape::Escaped;
+
+/// The AMQP client would log each returned message, whole; what is to be said of one is said in [`crate::reply`].
+const NO_BODIES: &str = "lapin::returned_messages=error";
 
 /// Sets up logging to standard error. Fails on a `log.level` that does not parse.
 pub fn init(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .parse(&log.level)
-        .map_err(|error| anyhow::anyhow!("`log.level` = `{}`: {error}", log.level))?;
+        .map_err(|error| anyhow::anyhow!("`log.level` = `{}`: {error}", log.level))?
+        .add_directive(NO_BODIES.parse()?);
     let pretty = match log.format {
         LogFormat::Pretty => true,
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter);
     if pretty {
-        lines.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
+        // This format escapes control characters itself.
+        lines
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .init();
     } else {
-        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+        lines
+            .with_writer(|| Escaped(std::io::stderr()))
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init();
     }
     Ok(())
 }

@@ -134,9 +134,12 @@ impl Fields {
 /// The known name that a misspelt one most likely meant.
 pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Half the word wrong is no misspelling any more.
-    let limit = unknown.chars().count().div_ceil(2).min(3);
+    let length = unknown.chars().count();
+    let limit = length.div_ceil(2).min(3);
     known
         .into_iter()
+        // A name as long as a body would take a table of as many megabytes to compare.
+        .filter(|name| name.chars().count().abs_diff(length) <= limit)
         .map(|name| (strsim::damerau_levenshtein(unknown, name), name))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
@@ -175,6 +178,14 @@ mod tests {
         for bad in ["", "5", "-1s", "1 fortnight", "1mo", "NaNs"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_name_as_long_as_a_body_is_like_nothing_and_costs_nothing() {
+        let long = "t".repeat(10_000_000);
+        let begun = std::time::Instant::now();
+        assert_eq!(nearest(&long, ["template", "params"]), None);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub fn attempts(job: &Job) -> i32 {
         let length = |uids: &Option<Vec<String>>| uids.as_ref().map_or(0, Vec::len);
         length(&pods.succeeded) + length(&pods.failed)
     });
-    let counted = status.succeeded.unwrap_or_default() + status.failed.unwrap_or_default();
+    let counted = status.succeeded.unwrap_or_default().saturating_add(status.failed.unwrap_or_default());
     counted.saturating_add(i32::try_from(uncounted).unwrap_or(i32::MAX))
 }
 
@@ -182,7 +182,7 @@ pub fn is_unwanted(job: &Job) -> bool {
 /// How many waiters went to the Job's overflow queue.
 pub fn overflowed(job: &Job) -> u64 {
     let marks = annotations(job).filter(|(name, _)| name.starts_with(manifest::OVERFLOW_PREFIX));
-    marks.filter_map(|(_, count)| count.parse::<u64>().ok()).sum()
+    marks.filter_map(|(_, count)| count.parse::<u64>().ok()).fold(0, u64::saturating_add)
 }
 
 /// How many waiters stand on the Job, and how many bytes they take.

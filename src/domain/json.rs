@@ -203,6 +203,13 @@ mod tests {
     }
 
     #[test]
+    fn a_double_is_read_as_the_one_that_was_written() {
+        for text in ["1.7339253062092163e-51", "5.298375120857297e-138", "0.1", "5e-324", "2.2250738585072011e-308"] {
+            assert_eq!(parse(text.as_bytes()).unwrap().as_f64(), Some(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
     fn a_duplicate_key_is_refused_with_its_pointer() {
         assert_eq!(refused(r#"{"a": [{}, {"b/c": 1, "b/c": 2}]}"#), ("/a/1/b~1c".into(), FaultKind::DuplicateKey));
     }

@@ -156,7 +156,8 @@ pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
 }
 
 fn waiter_of(arrival: &Arrival) -> Waiter {
-    let tracestate = arrival.tracestate.clone().filter(|state| state.len() <= MAX_TRACESTATE);
+    let printable = |state: &String| state.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let tracestate = arrival.tracestate.clone().filter(|state| state.len() <= MAX_TRACESTATE).filter(printable);
     Waiter {
         request_id: arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone()),
         reply_to: arrival.reply_to.clone(),
@@ -233,7 +234,7 @@ fn parse_cloud_event(arrival: &Arrival, waiter: &mut Waiter) -> Result<Body, Rej
     if event.required_string("specversion")? != "1.0" {
         return Err(Rejection::at(Code::Malformed, "/specversion", "only CloudEvents 1.0 is known"));
     }
-    let identity = format!("{}/{}", event.required_string("source")?, event.required_string("id")?);
+    let identity = format!("{}/{}", attribute(&mut event, "source")?, attribute(&mut event, "id")?);
     if arrival.message_id.is_none() {
         if identity.len() > MAX_REQUEST_ID {
             return Err(Rejection::at(
@@ -248,6 +249,15 @@ fn parse_cloud_event(arrival: &Arrival, waiter: &mut Waiter) -> Result<Body, Rej
         .take("data")
         .ok_or_else(|| Rejection::at(Code::Malformed, "/data", "`data` is missing: it holds the request"))?;
     parse_request(data, "/data")
+}
+
+/// CloudEvents 1.0: what identifies an event is never empty.
+fn attribute(event: &mut Fields, name: &'static str) -> Result<String, Rejection> {
+    let text = event.required_string(name)?;
+    if text.is_empty() {
+        return Err(Rejection::at(Code::Malformed, &event.pointer_to(name), format!("`{name}` is empty")));
+    }
+    Ok(text)
 }
 
 fn parse_request(value: Value, pointer: &str) -> Result<Body, Rejection> {

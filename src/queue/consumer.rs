@@ -20,6 +20,11 @@ use crate::telemetry::metrics::Metrics;
 /// A session that survived this long with one message at a time has got past what it could not read.
 const CAREFUL_FOR: Duration = Duration::from_secs(5);
 
+/// Each message that cannot be read takes as many sessions as the queue allows deliveries, and everything
+/// behind it waits: these waits stay short. A queue without such a limit is tried once a second.
+const UNREADABLE_FIRST: Duration = Duration::from_millis(100);
+const UNREADABLE_CAP: Duration = Duration::from_secs(1);
+
 /// Consumes `jobquay.requests` and the pending queues, one session after the other.
 pub struct Consumer {
     pub config: Amqp,
@@ -57,6 +62,7 @@ impl Consumer {
         F: Future<Output = ()> + Send + 'static,
     {
         let mut backoff = Backoff::for_sessions();
+        let mut unreadable = Backoff::new(UNREADABLE_FIRST, UNREADABLE_CAP);
         let mut intensity = Intensity::Full;
         loop {
             let mut handlers = JoinSet::new();
@@ -64,7 +70,10 @@ impl Consumer {
             self.health.set(Edge::Consumer, false);
             match ended {
                 Ok(End::Stopped) => return,
-                Ok(End::Refill) => intensity = Intensity::Full,
+                Ok(End::Refill) => {
+                    intensity = Intensity::Full;
+                    unreadable.reset();
+                }
                 Err(error) => {
                     handlers.shutdown().await;
                     Metrics::count(&self.metrics.reconnects, "edge", "consumer");
@@ -77,8 +86,9 @@ impl Consumer {
                     } else {
                         warn!(error = chain(&error), "consumer session ended");
                     }
+                    let wait = if error.is_unparseable() { &mut unreadable } else { &mut backoff };
                     tokio::select! {
-                        () = backoff.wait() => {}
+                        () = wait.wait() => {}
                         () = stop.cancelled() => return,
                     }
                 }

@@ -9,7 +9,7 @@ use crate::support::World;
 use crate::support::dispatcher::jobquay;
 
 /// Runs `jobquay` in the world; waiting must not block the runtime that records and consumes.
-async fn run(world: &World, arguments: &[&str], input: &str) -> Output {
+pub(crate) async fn run(world: &World, arguments: &[&str], input: &str) -> Output {
     let mut command = jobquay(world);
     let mut child = command
         .args(arguments)
@@ -25,11 +25,11 @@ async fn run(world: &World, arguments: &[&str], input: &str) -> Output {
         .expect("its output")
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

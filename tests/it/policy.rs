@@ -180,11 +180,12 @@ async fn the_broker_refuses_a_forged_user_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_needs_no_more_than_the_rights_in_its_manual() {
     let world = World::new("rights").await;
-    for queue in ["jobquay.requests", "jobquay.dead", "jobquay.undeliverable"] {
+    let lanes = ["jobquay.pending.default", "jobquay.pending.bulk"];
+    for queue in ["jobquay.requests", "jobquay.dead", "jobquay.undeliverable"].into_iter().chain(lanes) {
         world.broker.declare(queue, &json!({"x-queue-type": "quorum"}));
     }
     let user = format!("dispatcher-{}", world.name);
-    world.broker.set_permissions(&user, "secret", r"^amq\.default$", r"^jobquay\.requests$");
+    world.broker.set_permissions(&user, "secret", r"^amq\.default$", r"^jobquay\.(requests|pending\..*)$");
     let url = world.broker.url().replace("guest:guest", &format!("{user}:secret"));
     let _dispatcher = world.dispatcher_with(&[&format!("amqp.url={url}"), "amqp.topology=check"]).await;
     let mut producer = world.producer().await;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use crate::support::{Request, World, eventually, raw_amqp};
+use crate::support::raw_amqp::{Peer, Properties};
+use crate::support::{Request, World, eventually};
 
 /// The messages in the dead queue, once there are `count` of them.
 async fn dead(world: &World, count: usize) -> Vec<Value> {
@@ -149,7 +150,11 @@ async fn a_correlation_id_that_is_not_utf8_is_parked_by_the_broker_and_its_neigh
     let dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
     let before = producer.send(Request::template("script", &json!({"script": "echo before"}))).await;
-    raw_amqp::publish(&world.broker, b"\xff\xfe");
+    let mut properties = Properties::persistent();
+    properties.set("correlation_id", b"\xff\xfe");
+    let mut peer = Peer::open(&world.broker);
+    peer.publish(&properties, br#"{"template": "script", "params": {"script": "echo never"}}"#);
+    peer.close();
     let mut after = Vec::new();
     for number in 0..5 {
         after

@@ -37,10 +37,20 @@ fn a_verdict_is_read_early_and_only_when_true() {
 }
 
 #[test]
+fn forged_counts_of_overflowed_waiters_stay_a_count() {
+    let most = u64::MAX.to_string();
+    let annotations =
+        json!({"jobquay.dev/overflow.0": most, "jobquay.dev/overflow.1": most, "jobquay.dev/overflow.2": "-1"});
+    assert_eq!(overflowed(&job(json!({"metadata": {"annotations": annotations}}))), u64::MAX);
+}
+
+#[test]
 fn attempts_count_the_pods_that_are_not_booked_yet() {
     let status = json!({"failed": 1, "uncountedTerminatedPods": {"succeeded": ["u-1"]}});
     assert_eq!(attempts(&job(json!({"metadata": {}, "status": status}))), 2);
     assert_eq!(attempts(&job(json!({"metadata": {}}))), 0);
+    let forged = json!({"succeeded": i32::MAX, "failed": 1});
+    assert_eq!(attempts(&job(json!({"metadata": {}, "status": forged}))), i32::MAX);
 }
 
 fn waiter(request_id: &str) -> Waiter {

@@ -8,6 +8,9 @@ use crate::domain::json::child;
 use crate::domain::names::{is_label, is_subdomain};
 use crate::domain::rejection::{Code, Rejection};
 
+/// Longer than any quantity that means something.
+const MAX_QUANTITY: usize = 32;
+
 /// A Job described in the request itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InlineJob {
@@ -71,12 +74,20 @@ pub(super) fn parse(value: Value, pointer: &str) -> Result<InlineJob, Rejection>
     }
     if let Some(resources) = fields.take("resources") {
         let mut resources = Fields::of(resources, &fields.pointer_to("resources"))?;
-        job.cpu = resources.string("cpu")?;
-        job.memory = resources.string("memory")?;
+        job.cpu = parse_quantity(&mut resources, "cpu")?;
+        job.memory = parse_quantity(&mut resources, "memory")?;
         resources.finish()?;
     }
     fields.finish()?;
     Ok(job)
+}
+
+/// The API server checks the form; it also takes a number of a hundred thousand digits.
+fn parse_quantity(resources: &mut Fields, field: &'static str) -> Result<Option<String>, Rejection> {
+    let quantity = resources.string(field)?;
+    let text = quantity.as_deref().unwrap_or_default();
+    require(text.len() <= MAX_QUANTITY, resources, field, text, "quantities such as 500m or 512Mi")?;
+    Ok(quantity)
 }
 
 fn parse_secret(value: Value, pointer: &str) -> Result<SecretMount, Rejection> {
@@ -85,8 +96,8 @@ fn parse_secret(value: Value, pointer: &str) -> Result<SecretMount, Rejection> {
     require(is_subdomain(&secret.name), &fields, "name", &secret.name, "the name of a Secret")?;
     let mount = &secret.mount;
     // Mounting over the root or climbing out of it would hide or reach what is not the Secret's.
-    let absolute = mount.len() > 1
-        && mount.starts_with('/')
+    let absolute = mount.starts_with('/')
+        && mount.split('/').any(|part| !["", "."].contains(&part))
         && !mount.contains([':', '\0'])
         && !mount.split('/').any(|part| part == "..");
     require(absolute, &fields, "mount", mount, "an absolute directory other than `/`, without `..` or `:`")?;

@@ -1,5 +1,7 @@
 //! Labels that a request may put on its Job.
 
+use crate::domain::names::is_subdomain;
+
 /// Kubernetes' rules for a label, less the prefixes that are the system's and ours.
 pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
     let word = |text: &str, limit: usize| {
@@ -9,10 +11,14 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.ends_with(|c: char| c.is_ascii_alphanumeric())
     };
-    let (prefix, short) = name.rsplit_once('/').unwrap_or(("", name));
-    if !word(short, 63) || !(prefix.is_empty() || word(prefix, 253)) {
+    let (prefix, short) = match name.rsplit_once('/') {
+        Some((prefix, short)) => (Some(prefix), short),
+        None => (None, name),
+    };
+    if !word(short, 63) || prefix.is_some_and(|prefix| !is_subdomain(prefix)) {
         return Err(format!("`{name}` is not a Kubernetes label name"));
     }
+    let prefix = prefix.unwrap_or_default();
     if ["jobquay.dev", "kubernetes.io", "k8s.io"]
         .iter()
         .any(|own| prefix == *own || prefix.ends_with(&format!(".{own}")) || prefix.ends_with("x-k8s.io"))

@@ -81,7 +81,19 @@ fn every_refusal_names_its_code_and_place() {
             Code::Malformed,
             Some("/job/secret/mount"),
         ),
+        (
+            r#"{"job": {"name": "x", "image": "i", "secret": {"name": "s", "mount": "//./"}}}"#,
+            Code::Malformed,
+            Some("/job/secret/mount"),
+        ),
         (r#"{"job": {"name": "x", "image": "i", "env": {"A": 1}}}"#, Code::Malformed, Some("/job/env/A")),
+        (r#"{"job": {"name": "x", "image": "i", "env": {"A": "\u0000"}}}"#, Code::Malformed, Some("/job/env/A")),
+        (
+            r#"{"template": "t", "labels": {"JobQuay.dev/open": "x"}}"#,
+            Code::Malformed,
+            Some("/labels/JobQuay.dev~1open"),
+        ),
+        (r#"{"template": "t", "labels": {"/open": "x"}}"#, Code::Malformed, Some("/labels/~1open")),
     ] {
         let rejection = refused(body.as_bytes());
         assert_eq!((rejection.code, rejection.pointer.as_deref()), (code, pointer), "{body}: {}", rejection.message);
@@ -118,6 +130,20 @@ fn a_cloud_event_carries_the_request_as_data_and_is_identified_by_source_and_id(
 }
 
 #[test]
+fn a_cloud_event_without_an_identity_is_refused() {
+    let body = json!({"specversion": "1.0", "source": "//shop", "id": "", "type": "x", "data": {"template": "t"}});
+    let content_type = Some("application/cloudevents+json".into());
+    let event = Arrival { content_type, ..arrival(body.to_string().as_bytes()) };
+    assert_eq!(run(&event, 1000).unwrap_err().rejection.pointer.as_deref(), Some("/id"));
+}
+
+#[test]
+fn a_quantity_of_many_digits_is_refused() {
+    let body = json!({"job": {"name": "x", "image": "i", "resources": {"cpu": "9".repeat(33)}}}).to_string();
+    assert_eq!(refused(body.as_bytes()).pointer.as_deref(), Some("/job/resources/cpu"));
+}
+
+#[test]
 fn only_plain_json_is_read() {
     for (content_type, content_encoding) in [(Some("text/plain"), None), (None, Some("gzip"))] {
         let message = Arrival {
@@ -144,5 +170,9 @@ fn a_trace_context_is_kept_only_when_it_is_one() {
     for (given, kept) in [(parent, true), ("00-xyz", false), ("", false)] {
         let message = Arrival { traceparent: Some(given.into()), ..arrival(br#"{"template": "t"}"#) };
         assert_eq!(run(&message, 100).unwrap().waiter.traceparent.is_some(), kept, "{given}");
+    }
+    for (given, kept) in [("vendor=opaque value", true), ("a=\u{1b}[31m", false), ("a=ä", false)] {
+        let message = Arrival { tracestate: Some(given.into()), ..arrival(br#"{"template": "t"}"#) };
+        assert_eq!(run(&message, 100).unwrap().waiter.tracestate.is_some(), kept, "{given}");
     }
 }

@@ -126,6 +126,14 @@ fn a_value_fills_a_scalar_and_never_the_structure() {
 }
 
 #[test]
+fn a_text_that_no_process_can_be_started_with_is_refused_by_its_parameter() {
+    let template = load(THUMBNAIL).unwrap();
+    let params = template.accept(params(json!({"url": "a\0b"}))).unwrap();
+    let rejection = template.render(&Scope { params: &params, request_id: "r", key: "k" }).unwrap_err();
+    assert_eq!((rejection.code, rejection.pointer.as_deref()), (Code::ParamsInvalid, Some("/params/url")));
+}
+
+#[test]
 fn a_sample_fits_the_schema() {
     let params = json!({"url": "x", "width": 256, "trace": ""});
     assert_eq!(load(THUMBNAIL).unwrap().sample(), Some(Sample { params, guessed: true }));

@@ -46,6 +46,11 @@ impl Broker {
         self.send("DELETE", &format!("queues/{}/{queue}", self.vhost), &json!({}));
     }
 
+    /// What the broker says of a queue; its counts are up to five seconds old.
+    pub(crate) fn queue(&self, queue: &str) -> Value {
+        self.send("GET", &format!("queues/{}/{queue}", self.vhost), &Value::Null)
+    }
+
     pub(crate) fn declare(&self, queue: &str, arguments: &Value) {
         let body = json!({"durable": true, "auto_delete": false, "arguments": arguments});
         self.send("PUT", &format!("queues/{}/{queue}", self.vhost), &body);

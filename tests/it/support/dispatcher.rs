@@ -33,6 +33,8 @@ pub(crate) fn jobquay(world: &World) -> Command {
         .env("JOBQUAY__INTAKE__TENANT", &world.name)
         .env("JOBQUAY__TEMPLATES__DIR", root().join("tests/it/templates"))
         .env("JOBQUAY__POLICY__FILE", root().join("deploy/local/policy.yaml"))
+        // The lane of the template `narrow`.
+        .env("JOBQUAY__LANES__BULK", "1")
         .env("JOBQUAY__INLINE__IMAGE_PULL_POLICY", "IfNotPresent")
         .env("JOBQUAY__HTTP__LISTEN", "");
     command
@@ -102,6 +104,22 @@ impl Dispatcher {
 
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("its state can be asked").is_some()
+    }
+
+    /// What it has in memory.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it ever had in memory.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of the status");
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number of KiB")
     }
 
     pub(crate) fn log(&self) -> String {

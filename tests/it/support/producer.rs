@@ -1,7 +1,10 @@
 //! A producer: confirmed requests out, events in.
 
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::message::BasicGetMessage;
+use lapin::options::{
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 use serde_json::Value;
@@ -128,6 +131,16 @@ impl Producer {
             persistent: *properties.delivery_mode() == Some(2),
             app_id: text(properties.app_id()),
         })
+    }
+
+    /// Takes every message off a queue.
+    pub(crate) async fn take_all(&self, queue: &str) -> Vec<BasicGetMessage> {
+        let no_ack = BasicGetOptions { no_ack: true };
+        let mut messages = Vec::new();
+        while let Some(message) = self.channel.basic_get(queue.into(), no_ack).await.expect("an answer") {
+            messages.push(message);
+        }
+        messages
     }
 
     /// Sends and waits for the answer to it.

@@ -1,0 +1,107 @@
+//! The way of any message from its arrival to the Job it would become: total, and never more than the
+//! request may have.
+//!
+//! The first byte says what the properties are, the rest is the body.
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jobquay::domain::catalog::Catalog;
+use jobquay::domain::manifest::InlineDefaults;
+use jobquay::domain::request::{Arrival, Request, Work};
+use jobquay::domain::template::{Limits, Template, TemplateDefaults};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+const LIMITS: Limits = Limits { start: Duration::from_secs(300), run: Duration::from_secs(3600) };
+
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+    let defaults = TemplateDefaults { result_max: 1 << 20, limits: LIMITS };
+    let hello = Template::load(include_str!("../../examples/templates/hello.yaml"), &defaults).expect("it loads");
+    Catalog {
+        templates: [(hello.name.clone(), hello)].into(),
+        tenant: "default".into(),
+        inline: InlineDefaults {
+            backoff_limit: 3,
+            ttl: Duration::from_secs(60),
+            image_pull_policy: "Always".into(),
+            labels: BTreeMap::from([("app".into(), "sample".into())]),
+            credentials_variable: "GOOGLE_APPLICATION_CREDENTIALS".into(),
+            credentials_file: "key.json".into(),
+            run_as_user: 10_001,
+        },
+        limits: LIMITS,
+        result_max: 1 << 20,
+        ttl: Duration::from_secs(3600),
+        keep: Duration::from_secs(3600),
+    }
+});
+
+fn arrival(kind: u8, body: &[u8]) -> Arrival {
+    let text = String::from_utf8_lossy(body);
+    let cut = |length: usize| text.chars().take(length).collect::<String>();
+    let cloud_event = kind == b'c' || kind == b'C';
+    Arrival {
+        body: body.to_vec(),
+        content_type: cloud_event.then(|| "application/cloudevents+json".into()).or((kind == b't').then(|| cut(40))),
+        content_encoding: (kind == b'e').then(|| cut(20)),
+        message_id: (kind != b'C').then(|| if kind == b'm' { cut(255) } else { "m-1".into() }),
+        reply_to: Some("replies".into()),
+        correlation_id: (kind == b'm').then(|| cut(255)),
+        user_id: None,
+        traceparent: (kind == b'p').then(|| cut(55)),
+        tracestate: (kind == b'p').then(|| cut(600)),
+        redelivered: false,
+        received_at: Timestamp::UNIX_EPOCH,
+        minted_id: "minted".into(),
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((kind, body)) = data.split_first() else { return };
+    let arrival = arrival(*kind, body);
+    let parsed = Request::parse(&arrival, 1 << 16);
+    let request = match parsed {
+        Ok(request) => request,
+        Err(unparsed) => {
+            assert!(unparsed.waiter.request_id.len() <= 200);
+            assert!(!unparsed.rejection.message.is_empty() && unparsed.rejection.message.len() < 1100);
+            return;
+        }
+    };
+    assert!(request.waiter.request_id.len() <= 200);
+    let Ok(plan) = CATALOG.plan(&request) else { return };
+    assert!(plan.name().len() <= 48);
+    let Ok(job) = plan.manifest(&request.waiter) else { return };
+    let template = job.spec.expect("a spec").template;
+    let pod = template.spec.expect("a pod");
+    assert!(pod.host_network.is_none() && pod.host_pid.is_none() && pod.host_ipc.is_none());
+    assert!(pod.service_account_name.is_none() && pod.automount_service_account_token == Some(false));
+    assert_eq!(pod.containers.len(), 1);
+    let container = &pod.containers[0];
+    let context = container.security_context.as_ref().expect("it stands in the manifest");
+    assert!(context.privileged.is_none() && context.allow_privilege_escalation == Some(false));
+    for volume in pod.volumes.iter().flatten() {
+        assert!(volume.host_path.is_none() && volume.secret.is_some());
+    }
+    for text in container.args.iter().chain(&container.command).flatten() {
+        assert!(!text.contains('\0'), "no process can be started with it");
+    }
+    for variable in container.env.iter().flatten() {
+        assert!(variable.value_from.is_none() && !variable.value.as_deref().unwrap_or_default().contains('\0'));
+    }
+    for mount in container.volume_mounts.iter().flatten() {
+        let parts = mount.mount_path.split('/').filter(|part| !["", "."].contains(part)).count();
+        assert!(mount.mount_path.starts_with('/') && parts > 0, "not over the root: {}", mount.mount_path);
+    }
+    let labels = job.metadata.labels.expect("labels");
+    assert_eq!(labels["app.kubernetes.io/managed-by"], "jobquay");
+    assert_eq!(labels["jobquay.dev/open"], "true");
+    assert!(labels.keys().filter(|name| name.contains("jobquay.dev") || name.contains("k8s.io")).count() <= 3);
+    if let Work::Template { params, .. } = &request.work {
+        assert!(matches!(params.get("name"), Some(Value::String(_))), "as the schema says");
+    }
+});
