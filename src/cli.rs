@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod output;
+mod schema;
 mod submit;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ Examples:
   jobquay submit request.json --wait                send a request and print its result
   jobquay submit --template hello --param name=Ada --wait -o event
   jobquay config                                    every setting, its value and where it came from
+  jobquay schema request                            what a request may hold, as JSON Schema
 
 Settings come from a file, the environment and flags, the later ones win:
   jobquay.toml                  [amqp]
@@ -73,11 +75,17 @@ enum Command {
     Check(check::Check),
     /// Print the effective configuration with the origin of each value.
     Config,
+    /// Print a part of the contract as JSON Schema, or the whole as AsyncAPI.
+    Schema(schema::Schema),
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let line = CommandLine::parse();
+    // What requests look like does not depend on any setting.
+    if let Command::Schema(schema) = &line.command {
+        return ExitCode::from(schema.print() as u8);
+    }
     // Only one provider is compiled in; a second installation is refused, and there is none.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let layered = match layered(&line.settings) {
@@ -95,6 +103,7 @@ pub fn main() -> ExitCode {
     let exit = match line.command {
         Command::Serve => serve(&runtime, config),
         Command::Config => config::print(&layered, &config),
+        Command::Schema(schema) => schema.print(),
         Command::Submit(submit) => runtime.block_on(submit.run(&config)),
         Command::Check(check) => runtime.block_on(check.run(&config)),
     };

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod rejection;
 pub mod request;
 pub mod template;
+pub mod texts;
 pub mod waiter;
 mod yaml;
 

@@ -1,6 +1,7 @@
 //! Policy: what a producer may ask for. The first one whose `users` match decides; none means refused.
 
 use regex::RegexSet;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::rejection::{Code, Rejection};
@@ -25,31 +26,44 @@ struct Policy {
     reply_to: RegexSet,
 }
 
-#[derive(Deserialize)]
+/// Policies: the first one whose `users` match the sender decides; where none matches, nothing is allowed.
+///
+/// All patterns are regular expressions that match the whole text.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Document {
+#[schemars(rename = "Policies")]
+pub(crate) struct Document {
     policies: Vec<PolicyDocument>,
 }
 
-#[derive(Deserialize)]
+/// What one kind of producer may ask for.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Policy")]
 struct PolicyDocument {
+    /// Named in refusals.
     name: String,
     /// Matched against the broker-validated `user_id`, `""` for a message without one.
     users: Vec<String>,
+    /// Names of templates.
     #[serde(default)]
     templates: Vec<String>,
     #[serde(default)]
     inline: InlineDocument,
+    /// Queues that answers may go to; never one of jobquay's own.
     #[serde(default)]
     reply_to: Vec<String>,
 }
 
-#[derive(Deserialize, Default)]
+/// What inline jobs may use; without it there are none.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Inline")]
 struct InlineDocument {
+    /// Image references.
     #[serde(default)]
     images: Vec<String>,
+    /// Names of Secrets.
     #[serde(default)]
     secrets: Vec<String>,
 }
