@@ -105,6 +105,7 @@ pub(crate) struct Document {
     #[serde(default = "no_parameters")]
     #[schemars(with = "Map<String, Value>", extend("required" = ["type"], "properties" = {"type": {"const": "object"}}))]
     parameters: Value,
+    #[serde(default)]
     #[schemars(schema_with = "cache_schema")]
     cache: Option<Value>,
     #[serde(default)]
@@ -305,8 +306,9 @@ fn remove(value: &mut Value, pointer: &str) {
 /// Parses `4096`, `64KiB`, `1MiB` into bytes.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a size such as 4096, 64KiB or 1MiB");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
-    let factor = match text[digits.len()..].trim() {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = &text[..text.len() - unit.len()];
+    let factor = match unit.strip_prefix(' ').unwrap_or(unit) {
         "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,

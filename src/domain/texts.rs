@@ -10,7 +10,7 @@ pub const DURATION: &str = "^(?:[0-9]{1,6}d)?(?:[0-9]{1,8}h)?(?:[0-9]{1,9}m)?(?:
 /// RFC 3339.
 pub const TIME: &str =
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$";
-const SIZE: &str = "^[0-9]{1,12} ?(?:B|KiB|MiB|GiB)?$";
+const SIZE: &str = "^[0-9]{1,20} ?(?:B|KiB|MiB|GiB)?$";
 /// What Kubernetes calls a label of RFC 1123.
 const NAME: &str = "^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$";
 

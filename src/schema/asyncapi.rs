@@ -169,7 +169,7 @@ fn messages(request: &Value, cloud_event: &Value, event: &Value) -> Value {
         "request": message("A request", "application/json", &asked, request, &requests),
         "cloudEventRequest": message("A request as the data of a CloudEvent", "application/cloudevents+json", &asked, cloud_event, &[wrapped]),
         "event": message("An event", "application/cloudevents+json", &told, event, &[example_event()]),
-        "deadRequest": message("A request that could not be answered", "application/octet-stream", &buried, &json!(true), &[]),
+        "deadRequest": message("A request that could not be answered", "application/octet-stream", &buried, &json!({}), &[]),
         "undeliverableEvent": message("An event that could not be delivered", "application/cloudevents+json", &aside, event, &[]),
     })
 }

@@ -94,3 +94,8 @@ fn the_words_of_the_schemas_are_those_that_are_written() {
     check_words(Code::as_str);
     check_words(FailureCode::as_str);
 }
+
+mod agreement;
+mod compatibility;
+mod documents;
+mod requests;
