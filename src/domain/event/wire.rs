@@ -142,7 +142,9 @@ fn by_state() -> Value {
             &["succeeded", "failed", "cancelled", "expired", "rejected"],
             json!({"properties": {"terminal": {"const": true}}})
         ),
-        when(&["succeeded"], json!({"required": ["served_by"], "properties": {"error": false}})),
+        when(&["succeeded"], json!({"properties": {"error": false}})),
+        // A request that asks for no Job has a result that no Job has served.
+        when(&["succeeded"], json!({"anyOf": [{"required": ["served_by"]}, {"required": ["result"]}]})),
         when(&["failed", "cancelled", "expired", "rejected"], json!({"properties": {"result": false}})),
         when(&["failed"], json!({"required": ["served_by"]})),
         when(&["failed"], ended("^(job|start|result)\\.")),

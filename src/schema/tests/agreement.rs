@@ -1,6 +1,8 @@
 //! The request is parsed by hand, and its schema is derived from types beside the parser. Here both judge
 //! thousands of documents, and must say the same of each.
 
+use std::collections::BTreeSet;
+
 use serde_json::Map;
 
 use super::requests::{accepted, arrival};
@@ -114,6 +116,43 @@ fn the_parser_and_the_schema_accept_the_same_requests() {
         }
     }
     assert!(taken > 1500 && refused > 2000, "too few to tell: {taken} taken, {refused} refused");
+}
+
+/// What a refusal lists: the fields or words that the parser knows at that place.
+fn listed(body: &Value, before: &str) -> BTreeSet<String> {
+    let Err(unparsed) = parse(&arrival(body.to_string().as_bytes()), 1 << 18) else { panic!("{body} is accepted") };
+    let message = unparsed.rejection.message;
+    let (_, list) = message.split_once(before).unwrap_or_else(|| panic!("{body}: {message}"));
+    list.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_parser_and_the_schema_know_the_same_fields_and_words() {
+    let schema = request();
+    let zzz = json!({"zzzzzzzzzz": 1});
+    for (body, place) in [
+        (json!({"template": "t", "zzzzzzzzzz": 1}), ""),
+        (json!({"template": "t", "cache": zzz}), "/$defs/CacheControl"),
+        (json!({"cancel": {"request_id": "r", "zzzzzzzzzz": 1}}), "/$defs/Cancel"),
+        (json!({"job": {"name": "w", "image": "i", "zzzzzzzzzz": 1}}), "/$defs/InlineJob"),
+        (json!({"job": {"name": "w", "image": "i", "resources": zzz}}), "/$defs/Resources"),
+        (
+            json!({"job": {"name": "w", "image": "i", "secret": {"name": "s", "mount": "/s", "zzzzzzzzzz": 1}}}),
+            "/$defs/SecretMount",
+        ),
+    ] {
+        let properties = schema.pointer(&format!("{place}/properties")).unwrap().as_object().unwrap();
+        assert_eq!(listed(&body, "; known are "), properties.keys().cloned().collect(), "{body}");
+    }
+    for (body, place) in [
+        (json!({"template": "t", "cache": {"mode": "zzz"}}), "/$defs/CacheMode"),
+        (json!({"template": "t", "on_duplicate": "zzz"}), "/$defs/OnDuplicate"),
+        (json!({"template": "t", "events": "zzz"}), "/$defs/EventsWanted"),
+    ] {
+        let words = asyncapi::words(schema.pointer(place).unwrap());
+        let words = words.iter().map(|word| word.as_str().unwrap().to_owned()).collect();
+        assert_eq!(listed(&body, " is not one of "), words, "{body}");
+    }
 }
 
 /// What loads fits. The operator's files are YAML, which reads a number as a text where a text is wanted, and
