@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test fuzz
+.PHONY: help up down status demo test fuzz check-docs
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -38,3 +38,6 @@ fuzz: ## each fuzzer for FUZZ_SECONDS; what it finds is put into target/fuzz/art
 	  cargo +nightly fuzz run --sanitizer none --target-dir target/fuzz $$target target/fuzz/corpus/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=target/fuzz/artifacts/$$target- -print_final_stats=1 || exit 1; \
 	done
+
+check-docs: ## AsyncAPI's own parser over docs/, and the keys made again in Python; needs Node 18 and Python 3.11
+	@docs/check

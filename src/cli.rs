@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod dead;
 mod output;
+mod schema;
 mod stack;
 mod submit;
 mod template;
@@ -46,6 +47,7 @@ Examples:
   jobquay template render hello --param name=Ada    the Job that it would run
   jobquay dead ls                                   what could be neither answered nor run
   jobquay config                                    every setting, its value and where it came from
+  jobquay schema request                            what a request may hold, as JSON Schema
 
 Settings come from a file, the environment and flags, the later ones win:
   jobquay.toml                  [amqp]
@@ -82,11 +84,17 @@ enum Command {
     Dead(dead::Dead),
     /// Print the effective configuration with the origin of each value.
     Config,
+    /// Print a part of the contract as JSON Schema, or the whole as AsyncAPI.
+    Schema(schema::Schema),
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let line = CommandLine::parse();
+    // What requests look like does not depend on any setting.
+    if let Command::Schema(schema) = &line.command {
+        return ExitCode::from(schema.print() as u8);
+    }
     if matches!(line.command, Command::Serve | Command::Dead(_)) {
         stack::deepen();
     }
@@ -108,6 +116,7 @@ pub fn main() -> ExitCode {
     let exit = match line.command {
         Command::Serve => serve(&runtime, config),
         Command::Config => config::print(&layered, &config),
+        Command::Schema(schema) => schema.print(),
         Command::Submit(submit) => runtime.block_on(submit.run(&config)),
         Command::Check(check) => runtime.block_on(check.run(&config)),
         Command::Template(template) => runtime.block_on(template.run(&config)),

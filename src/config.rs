@@ -12,8 +12,10 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+pub(crate) use layers::DEFAULTS;
 pub use layers::{Layered, Source};
 pub use secret::SecretUrl;
 
@@ -22,6 +24,7 @@ use crate::domain::manifest::InlineDefaults;
 use crate::domain::names::is_label;
 use crate::domain::namespaces::Namespaces;
 use crate::domain::template::{Limits, TemplateDefaults, parse_bytes};
+use crate::domain::texts::{DurationText, SizeText};
 
 /// What is wrong with the configuration, in words for the person who wrote it.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +44,7 @@ pub enum Error {
 }
 
 /// The effective configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Config {
     pub instance: String,
     pub amqp: Amqp,
@@ -61,133 +64,164 @@ pub struct Config {
     pub shutdown: Shutdown,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Amqp {
+    #[schemars(with = "String", extend("format" = "uri"))]
     pub url: SecretUrl,
     pub topology: Topology,
+    #[schemars(range(min = 1, max = 2000))]
     pub prefetch: u16,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub connect_timeout: Duration,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub confirm_timeout: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Topology {
     Check,
     Declare,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Cache {
+    #[schemars(with = "String", extend("format" = "uri"))]
     pub url: SecretUrl,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub lookup_timeout: Duration,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub write_timeout: Duration,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Kubernetes {
     #[serde(deserialize_with = "unless_empty")]
+    #[schemars(with = "String")]
     pub namespace: Option<String>,
     pub namespaces: Vec<String>,
     #[serde(deserialize_with = "unless_empty")]
+    #[schemars(with = "String")]
     pub server: Option<String>,
     #[serde(deserialize_with = "unless_empty")]
+    #[schemars(with = "String")]
     pub tls_server_name: Option<String>,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub call_timeout: Duration,
+    #[schemars(range(min = 1))]
     pub concurrency: usize,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Http {
     #[serde(deserialize_with = "unless_empty")]
+    #[schemars(with = "String")]
     pub listen: Option<SocketAddr>,
     #[serde(deserialize_with = "unless_empty")]
+    #[schemars(with = "String")]
     pub public_url: Option<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Intake {
     #[serde(deserialize_with = "bytes")]
+    #[schemars(with = "SizeText")]
     pub max_body: u64,
     pub tenant: String,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Results {
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub ttl: Duration,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub keep: Duration,
     #[serde(deserialize_with = "bytes")]
+    #[schemars(with = "SizeText")]
     pub max: u64,
     #[serde(deserialize_with = "bytes")]
+    #[schemars(with = "SizeText")]
     pub inline_max: u64,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub grace: Duration,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Replies {
     #[serde(deserialize_with = "unless_empty")]
+    #[schemars(with = "String")]
     pub default: Option<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Events {
     #[serde(deserialize_with = "unless_empty")]
+    #[schemars(with = "String")]
     pub exchange: Option<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Templates {
     #[serde(deserialize_with = "unless_empty")]
+    #[schemars(with = "String")]
     pub dir: Option<PathBuf>,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub reload: Duration,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct PolicyFile {
     #[serde(deserialize_with = "unless_empty")]
+    #[schemars(with = "String")]
     pub file: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct JobLimits {
     #[serde(deserialize_with = "unless_zero")]
+    #[schemars(with = "u32")]
     pub in_flight: Option<NonZeroU32>,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub start: Duration,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub image_pull: Duration,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub run: Duration,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Inline {
     pub backoff_limit: i32,
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub ttl: Duration,
     pub image_pull_policy: String,
     pub credentials_variable: String,
     pub credentials_file: String,
+    #[schemars(range(min = 1))]
     pub run_as_user: i64,
     pub labels: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     Auto,
@@ -195,9 +229,10 @@ pub enum LogFormat {
     Pretty,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Shutdown {
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
     pub grace: Duration,
 }
 

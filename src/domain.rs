@@ -23,6 +23,7 @@ pub mod rejection;
 pub mod request;
 pub mod rules;
 pub mod template;
+pub mod texts;
 pub mod trial;
 pub mod waiter;
 mod yaml;

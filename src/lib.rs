@@ -26,7 +26,8 @@
 //! # Reading order
 //!
 //! [`intake`] and [`completion`] are the two ways; [`domain`] holds the rules they ask, without any
-//! I/O; [`queue`], [`cache`] and [`cluster`] are the edges; [`run`] joins them. [`cli`] is the outside.
+//! I/O; [`queue`], [`cache`] and [`cluster`] are the edges; [`run`] joins them. [`cli`] is the outside, and [`schema`]
+//! writes down what can be asked and what is answered.
 
 pub mod backoff;
 pub mod cache;
@@ -43,6 +44,7 @@ pub mod queue;
 pub mod reply;
 pub mod rules;
 pub mod run;
+pub mod schema;
 pub mod shutdown;
 pub mod slots;
 pub mod telemetry;

@@ -9,7 +9,8 @@ use toml::{Table, Value};
 use super::{Config, Error};
 use crate::domain::fields::nearest;
 
-const DEFAULTS: &str = include_str!("default.toml");
+/// The file of defaults, which also explains each setting.
+pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 const PREFIX: &str = "JOBQUAY__";
 /// The tables whose keys are the operator's own, each with the type of its values in the defaults.
 const FREE: [&str; 2] = ["inline.labels", "lanes"];

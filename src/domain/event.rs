@@ -1,9 +1,10 @@
 //! The event that answers a request: CloudEvents 1.0, structured JSON.
 
-mod wire;
+pub(crate) mod wire;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::key::RequestKey;
@@ -12,7 +13,8 @@ use super::rejection::Rejection;
 use super::waiter::Waiter;
 
 /// What a request has come to. All but the first two end it, and each request gets one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// It has its place: on a Job, or in a lane.
     Accepted,
@@ -20,18 +22,23 @@ pub enum State {
     Started,
     Succeeded,
     Failed,
+    /// Its requester, or whoever stands for them, wants the answer no more.
     Cancelled,
+    /// Its deadline passed while it was queued.
     Expired,
+    /// It is wrong or not allowed; the same request would be refused again.
     Rejected,
 }
 
 /// Who did the work that answers this request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum ServedBy {
     /// This request's own Job.
     Executed,
     /// The Job of an equal request.
     Coalesced,
+    /// An earlier Job, whose result was kept.
     Cache,
 }
 
@@ -83,14 +90,17 @@ pub struct ResultView<'a> {
 }
 
 /// Where a large result can be fetched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reference {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The key of its value in the dispatcher's Redis.
     pub redis_key: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+/// The Job that did the work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Job")]
 pub struct JobInfo {
     pub namespace: String,
     pub name: String,
@@ -99,7 +109,8 @@ pub struct JobInfo {
     pub attempts: i32,
 }
 
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+/// When it happened, as far as it did and is known.
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
 pub struct Timings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub received_at: Option<Timestamp>,

@@ -1,12 +1,23 @@
 //! Reads an object from outside field by field: every mistake is a [`Rejection`] that names its
 //! pointer, and [`Fields::finish`] refuses what nobody asked for, with the nearest known name.
 
-use jiff::{Span, SpanRelativeTo, Timestamp};
-use serde_json::{Map, Value};
+use std::sync::LazyLock;
 use std::time::Duration;
+
+use jiff::{Span, SpanRelativeTo, Timestamp};
+use regex::Regex;
+use serde_json::{Map, Value};
 
 use super::json;
 use super::rejection::{Code, Rejection};
+use super::texts;
+
+static DURATION: LazyLock<Regex> = LazyLock::new(|| pattern(texts::DURATION));
+static TIME: LazyLock<Regex> = LazyLock::new(|| pattern(texts::TIME));
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a constant that the tests compile")
+}
 
 /// An object whose fields are taken out one by one.
 pub struct Fields {
@@ -68,12 +79,11 @@ impl Fields {
         let pointer = self.pointer_to(field);
         self.string(field)?
             .map(|text| {
-                text.parse().map_err(|_| {
-                    Rejection::at(
-                        Code::Malformed,
-                        &pointer,
-                        format!("`{text}` is not an RFC 3339 time such as 2026-11-24T12:00:00Z"),
-                    )
+                // The library reads more ways to write a time than the contract names.
+                let time = TIME.is_match(&text).then(|| text.parse().ok()).flatten();
+                time.ok_or_else(|| {
+                    let why = format!("`{text}` is not an RFC 3339 time such as 2026-11-24T12:00:00Z");
+                    Rejection::at(Code::Malformed, &pointer, why)
                 })
             })
             .transpose()
@@ -146,9 +156,12 @@ pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> O
         .map(|(_, name)| name)
 }
 
-/// Parses `90s`, `10m`, `1h30m`, `1d` (a day is 24 hours); never negative.
+/// Parses `90s`, `10m`, `1h30m`, `1d` (a day is 24 hours); never negative. See [`texts::DURATION`].
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration such as 90s, 10m, 1h or 1d");
+    if !DURATION.is_match(text) {
+        return Err(wrong());
+    }
     let span: Span = text.parse().map_err(|_| wrong())?;
     let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     Duration::try_from(signed).map_err(|_| wrong())
@@ -175,7 +188,9 @@ mod tests {
         assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("1d"), Ok(Duration::from_secs(86_400)));
         assert_eq!(parse_duration("20ms"), Ok(Duration::from_millis(20)));
-        for bad in ["", "5", "-1s", "1 fortnight", "1mo", "NaNs"] {
+        let most = "999999d99999999h999999999m9999999999s999999999999ms";
+        assert!(parse_duration(most).is_ok(), "what the pattern takes is in range");
+        for bad in ["", "5", "-1s", "1 fortnight", "1mo", "NaNs", "1 h", "PT1H", "1.5h", "1s1m"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

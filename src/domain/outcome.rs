@@ -25,18 +25,40 @@ pub struct Payload {
 }
 
 /// The fixed words of `error.code` in a `failed` event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum FailureCode {
+    /// The Job failed.
+    #[serde(rename = "job.failed")]
     JobFailed,
+    /// The Job ran out of its time.
+    #[serde(rename = "job.deadline")]
     JobDeadline,
+    /// Somebody deleted the Job.
+    #[serde(rename = "job.deleted")]
     JobDeleted,
+    /// The image cannot be pulled.
+    #[serde(rename = "start.image")]
     StartImage,
+    /// The container cannot be made: a missing Secret, a wrong mount.
+    #[serde(rename = "start.config")]
     StartConfig,
+    /// No node takes the pod.
+    #[serde(rename = "start.unschedulable")]
     StartUnschedulable,
+    /// The namespace's quota leaves no room.
+    #[serde(rename = "start.quota")]
     StartQuota,
+    /// The cluster's admission refuses the pod.
+    #[serde(rename = "start.denied")]
     StartDenied,
+    /// The result is larger than the template allows.
+    #[serde(rename = "result.too_large")]
     ResultTooLarge,
+    /// The result could not be read.
+    #[serde(rename = "result.unreadable")]
     ResultUnreadable,
+    /// The Job succeeded, and its result is gone.
+    #[serde(rename = "result.lost")]
     ResultLost,
 }
 

@@ -5,7 +5,7 @@
 //! namespace is named (see [`choice`]).
 
 pub mod choice;
-mod document;
+pub(crate) mod document;
 
 use std::collections::BTreeSet;
 

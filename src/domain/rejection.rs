@@ -2,19 +2,45 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 /// The fixed words of `error.code` in a `rejected` event; also a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[schemars(rename = "RejectionCode")]
 pub enum Code {
+    /// The body is not of the form of a request, or a property of the message is wrong.
+    #[serde(rename = "request.malformed")]
     Malformed,
+    /// A field that requests do not have.
+    #[serde(rename = "request.unknown_field")]
     UnknownField,
+    /// The body is larger than `intake.max_body`.
+    #[serde(rename = "request.too_large")]
     TooLarge,
+    /// There is no such template.
+    #[serde(rename = "template.unknown")]
     TemplateUnknown,
+    /// The parameters do not fit the template.
+    #[serde(rename = "params.invalid")]
     ParamsInvalid,
+    /// An integer that JSON cannot tell from its neighbours.
+    #[serde(rename = "params.number_out_of_range")]
     NumberOutOfRange,
+    /// The policy does not allow this work.
+    #[serde(rename = "policy.denied")]
     PolicyDenied,
+    /// The policy does not allow this reply queue.
+    #[serde(rename = "reply_to.denied")]
     ReplyToDenied,
+    /// A Job for the same work lives, and `on_duplicate` is `reject`.
+    #[serde(rename = "duplicate")]
     Duplicate,
+    /// Nothing cached, and `cache.mode` is `only`.
+    #[serde(rename = "cache.miss")]
     CacheMiss,
+    /// The cluster does not take the Job.
+    #[serde(rename = "cluster.denied")]
     ClusterDenied,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! What it must not do: look at templates, policy or the cache. It says only what was asked.
 
+pub mod document;
 mod inline;
 mod label;
 
@@ -103,19 +104,29 @@ pub struct CacheControl {
     pub salt: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How the cache answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, schemars::JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum CacheMode {
+    /// A cached result answers; else join the Job of the key, or run.
     #[default]
     Use,
+    /// No lookup; join or run; the result replaces the cached one.
     Refresh,
+    /// Run alone; the result replaces the cached one, unless `no_store`.
     Bypass,
+    /// A miss is rejected with `cache.miss`.
     Only,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What to do when a Job for the same work lives already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, schemars::JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum OnDuplicate {
+    /// Wait for its result.
     #[default]
     Join,
+    /// Be rejected with `duplicate`.
     Reject,
 }
 

@@ -13,6 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jsonschema::Validator;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -23,6 +24,7 @@ use super::names::is_label;
 use super::namespaces::Namespaces;
 use super::policy::choice::{self, Choice};
 use super::rejection::{Code, Rejection};
+use super::texts::{DurationText, NameText, SizeText};
 use super::yaml;
 pub(super) use place::escape_expansion;
 pub use schema::Sample;
@@ -68,7 +70,8 @@ pub struct ResultPlan {
     pub max: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
+/// Where a Job's result is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResultSource {
     /// The termination message if the container wrote one, else its standard output.
@@ -116,18 +119,31 @@ pub struct TemplateDefaults {
     pub lanes: Option<BTreeSet<String>>,
 }
 
-#[derive(Deserialize)]
+/// A template: an operator-owned Job with placeholders, and the rules for what may fill them.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Document {
+#[schemars(rename = "Template")]
+pub(crate) struct Document {
+    #[schemars(with = "NameText")]
     name: String,
+    /// A JSON Schema 2020-12 of `type: object`. Its defaults are filled in before the key is made.
     #[serde(default = "no_parameters")]
+    #[schemars(with = "Map<String, Value>", extend("required" = ["type"], "properties" = {"type": {"const": "object"}}))]
     parameters: Value,
+    #[serde(default)]
+    #[schemars(schema_with = "cache_schema")]
     cache: Option<Value>,
     #[serde(default)]
     result: ResultDocument,
     #[serde(default)]
     limits: LimitsDocument,
+    /// Where its requests wait for a slot.
+    #[schemars(with = "Option<NameText>")]
     lane: Option<String>,
+    /// The Job. `{{ params.a.b }}`, `{{ request.id }}` and `{{ key }}` stand in its texts; names, finalizers
+    /// and deadlines are set by jobquay.
+    #[schemars(with = "Map<String, Value>", extend("required" = ["apiVersion", "kind", "spec"],
+        "properties" = {"apiVersion": {"const": "batch/v1"}, "kind": {"const": "Job"}, "spec": {"type": "object"}}))]
     job: Value,
 }
 
@@ -135,28 +151,54 @@ fn no_parameters() -> Value {
     json!({"type": "object", "additionalProperties": false})
 }
 
-#[derive(Deserialize, Default)]
+/// How results are kept and shared.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CacheRules {
+    /// How long a result is kept.
+    #[schemars(with = "Option<DurationText>")]
     ttl: Option<String>,
+    /// Pointers to the parameters that do not decide the result.
     #[serde(default)]
+    #[schemars(extend("items" = {"type": "string", "pattern": "^/"}))]
     ignore: Vec<String>,
 }
 
-#[derive(Deserialize, Default)]
+/// Where the result is read, and how large it may be.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Result")]
 struct ResultDocument {
+    #[schemars(extend("default" = "auto"))]
     source: Option<ResultSource>,
+    /// More is `result.too_large`; without it `results.max` of the configuration.
+    #[schemars(with = "Option<SizeText>")]
     max: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
+/// Budgets of its Jobs; what is not given is as in the configuration.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Limits")]
 struct LimitsDocument {
+    /// How many of its Jobs may live at once.
     in_flight: Option<NonZeroU32>,
+    /// Until the first container runs.
+    #[schemars(with = "Option<DurationText>")]
     start: Option<String>,
+    /// For an image that cannot be pulled.
+    #[schemars(with = "Option<DurationText>")]
     image_pull: Option<String>,
+    /// From the first container's start.
+    #[schemars(with = "Option<DurationText>")]
     run: Option<String>,
+}
+
+/// `never`, or rules.
+fn cache_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let rules = generator.subschema_for::<CacheRules>();
+    let never = json!({"const": "never", "description": "Results are not shared between requests."});
+    json!({"anyOf": [never, rules, {"type": "null"}]}).try_into().expect("an object is a schema")
 }
 
 impl Template {
@@ -287,8 +329,9 @@ fn digest(document: &Document, result: ResultPlan) -> String {
 /// Parses `4096`, `64KiB`, `1MiB` into bytes.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a size such as 4096, 64KiB or 1MiB");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
-    let factor = match text[digits.len()..].trim() {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = &text[..text.len() - unit.len()];
+    let factor = match unit.strip_prefix(' ').unwrap_or(unit) {
         "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,

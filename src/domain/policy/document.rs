@@ -4,53 +4,78 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use regex::{Regex, RegexSet};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Policy, Rate, Terms};
 use crate::domain::names::{is_label, is_subdomain};
+use crate::domain::texts::NameText;
 use crate::domain::yaml;
 
-#[derive(Deserialize)]
+/// Policies: the first one whose `users` match the sender decides; where none matches, nothing is allowed.
+///
+/// All patterns are regular expressions that match the whole text.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Document {
+#[schemars(rename = "Policies")]
+pub(crate) struct Document {
     policies: Vec<PolicyDocument>,
 }
 
-/// Every list holds regular expressions that match a whole name.
-#[derive(Deserialize, Default)]
+/// What one kind of producer may ask for.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Policy")]
 struct PolicyDocument {
+    /// Named in refusals.
     name: String,
     /// Matched against the broker-validated `user_id`, `""` for a message without one.
     users: Vec<String>,
+    /// Names of templates.
     #[serde(default)]
     templates: Vec<String>,
     #[serde(default)]
     inline: InlineDocument,
+    /// Secrets that a request may choose, inline or through a placeholder.
     #[serde(default)]
     secrets: Vec<String>,
+    /// Service accounts that a request may choose through a placeholder.
     #[serde(default)]
     service_accounts: Vec<String>,
+    /// Namespaces that its Jobs may run in; absent: the dispatcher's own only.
     namespaces: Option<Vec<String>>,
+    /// Queues that answers may go to; never one of jobquay's own.
     #[serde(default)]
     reply_to: Vec<String>,
+    /// The `priorityClassName` of its pods.
     priority_class: Option<String>,
+    /// The lane that its requests wait in, over the template's.
+    #[schemars(with = "Option<NameText>")]
     lane: Option<String>,
     #[serde(default)]
     limits: LimitsDocument,
 }
 
-#[derive(Deserialize, Default)]
+/// What inline jobs may use; without it there are none.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Inline")]
 struct InlineDocument {
+    /// Image references.
     #[serde(default)]
     images: Vec<String>,
 }
 
-#[derive(Deserialize, Default)]
+/// Limits for each producer that the policy matches.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ProducerLimits")]
 struct LimitsDocument {
+    /// Jobs alive at once.
+    #[schemars(range(min = 1))]
     in_flight: Option<u32>,
+    /// Jobs begun: `5/s`, `100/m` or `1000/h`.
+    #[schemars(extend("pattern" = "^[0-9]{1,10}/[smh]$"))]
     rate: Option<String>,
 }
 

@@ -145,7 +145,8 @@ fn a_sample_fits_the_schema() {
 fn sizes_have_binary_units() {
     assert_eq!(parse_bytes("4096"), Ok(4096));
     assert_eq!(parse_bytes("1MiB"), Ok(1 << 20));
-    for bad in ["", "MiB", "1MB", "-1", "99999999999GiB"] {
+    assert_eq!(parse_bytes("64 KiB"), Ok(64 << 10));
+    for bad in ["", "MiB", "1MB", "-1", "+1", "1\n", "1  KiB", "99999999999GiB"] {
         assert!(parse_bytes(bad).is_err(), "{bad}");
     }
 }

@@ -1,6 +1,20 @@
 //! An event as a reply consumer sees it.
 
-use serde_json::Value;
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+/// The published schema, closed: a field that it does not name is one that nobody has documented.
+static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+    let mut schema = jobquay::schema::event();
+    let definitions = schema["$defs"].as_object_mut().expect("an event has parts");
+    for (_, object) in definitions.iter_mut().filter(|(_, part)| part.get("properties").is_some()) {
+        object["additionalProperties"] = json!(false);
+    }
+    schema["additionalProperties"] = json!(false);
+    jsonschema::draft202012::options().should_validate_formats(true).build(&schema).expect("it is a schema")
+});
 
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
@@ -12,6 +26,15 @@ pub(crate) struct Event {
 }
 
 impl Event {
+    /// Reads the body of a message; one that does not fit the published schema fails the test.
+    pub(crate) fn parse(body: &[u8]) -> Value {
+        let event: Value = serde_json::from_slice(body).expect("an event is JSON");
+        let faults: Vec<_> =
+            SCHEMA.iter_errors(&event).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(faults.is_empty(), "the event does not fit its schema: {faults:#?}\n{event:#}");
+        event
+    }
+
     pub(crate) fn data(&self) -> &Value {
         &self.body["data"]
     }

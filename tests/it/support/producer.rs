@@ -125,7 +125,7 @@ impl Producer {
         let properties = &delivery.properties;
         let text = |text: &Option<lapin::types::ShortString>| text.as_ref().map(ToString::to_string);
         Some(Event {
-            body: serde_json::from_slice(&delivery.data).expect("an event is JSON"),
+            body: Event::parse(&delivery.data),
             correlation_id: text(properties.correlation_id()),
             message_id: text(properties.message_id()),
             persistent: *properties.delivery_mode() == Some(2),
