@@ -3,8 +3,8 @@
 mod check;
 mod config;
 mod dead;
+mod environment;
 mod output;
-mod stack;
 mod submit;
 
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let line = CommandLine::parse();
     if matches!(line.command, Command::Serve | Command::Dead(_)) {
-        stack::deepen();
+        environment::complete();
     }
     // Only one provider is compiled in; a second installation is refused, and there is none.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -96,7 +96,10 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error.into(), Exit::Usage),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(stack::OF_WORKERS).build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(environment::WORKER_STACK_BYTES)
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), Exit::Failed),
