@@ -3,9 +3,9 @@
 mod check;
 mod config;
 mod dead;
+mod environment;
 mod output;
 mod schema;
-mod stack;
 mod submit;
 mod template;
 
@@ -96,7 +96,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(schema.print() as u8);
     }
     if matches!(line.command, Command::Serve | Command::Dead(_)) {
-        stack::deepen();
+        environment::complete();
     }
     // Only one provider is compiled in; a second installation is refused, and there is none.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -108,7 +108,10 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error.into(), Exit::Usage),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(stack::OF_WORKERS).build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(environment::WORKER_STACK_BYTES)
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), Exit::Failed),

@@ -256,7 +256,7 @@ fn table(lines: &[Line]) -> String {
 }
 
 fn page(message: &Aside) -> String {
-    let (properties, headers) = message.fields();
+    let (properties, headers) = (message.named(), message.headers());
     let named = properties
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value))
@@ -267,7 +267,7 @@ fn page(message: &Aside) -> String {
 
 /// A body that is no text is told as base64.
 fn whole(message: &Aside) -> Value {
-    let (properties, headers) = message.fields();
+    let (properties, headers) = (message.named(), message.headers());
     let object = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
     let properties: serde_json::Map<String, Value> =
         object(properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());

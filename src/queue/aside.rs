@@ -39,6 +39,9 @@ const TAKEN_OFF: [&str; 13] = [
     "x-acquired-count",
 ];
 
+/// Sets one property.
+type With = fn(BasicProperties, ShortString) -> BasicProperties;
+
 /// One message, still on its queue.
 pub struct Aside {
     pub body: Vec<u8>,
@@ -75,8 +78,8 @@ impl Aside {
         self.header(CODE).or_else(|| self.header("x-first-death-reason"))
     }
 
-    /// Properties and headers by name, as texts.
-    pub fn fields(&self) -> (Vec<(&'static str, String)>, Vec<(String, String)>) {
+    /// The properties by name.
+    pub fn named(&self) -> Vec<(&'static str, String)> {
         let p = &self.properties;
         let texts = [
             ("message_id", p.message_id()),
@@ -88,9 +91,13 @@ impl Aside {
             ("user_id", p.user_id()),
             ("app_id", p.app_id()),
         ];
-        let properties = texts.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?.to_string())));
-        let headers = p.headers().iter().flat_map(|headers| headers.inner());
-        (properties.collect(), headers.map(|(name, value)| (name.to_string(), text(value))).collect())
+        texts.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?.to_string()))).collect()
+    }
+
+    /// The headers by name, each as text.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let headers = self.properties.headers().iter().flat_map(|headers| headers.inner());
+        headers.map(|(name, value)| (name.to_string(), text(value))).collect()
     }
 
     /// The properties of its second life. `user` is who publishes it: only this name can be kept.
@@ -106,7 +113,7 @@ impl Aside {
             None => p.content_encoding().clone(),
         };
         let mut kept = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
-        let set: [(&Option<ShortString>, fn(BasicProperties, ShortString) -> BasicProperties); 7] = [
+        let set: [(&Option<ShortString>, With); 7] = [
             (p.message_id(), BasicProperties::with_message_id),
             (p.correlation_id(), BasicProperties::with_correlation_id),
             (p.reply_to(), BasicProperties::with_reply_to),
