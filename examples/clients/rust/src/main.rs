@@ -114,7 +114,7 @@ async fn publish(channel: &Channel, request: &Value, request_id: &str, reply_to:
 /// Shows each terminal event once, and returns the one of `request_id`.
 async fn answer_to(request_id: &str, mut events: Consumer) -> anyhow::Result<Value> {
     let mut seen = HashSet::new(); // a service keeps these where it keeps what it does with a result
-    // One error and then the end of the stream is how lapin says that the connection is lost; a deleted queue only ends it.
+    // An error and then the end of the stream: the connection is lost. The end alone: the queue was deleted.
     while let Some(delivery) = events.next().await {
         let delivery = delivery?;
         let event: Value = match serde_json::from_slice(&delivery.data) {
