@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test fuzz check-docs
+.PHONY: help up down status demo test test-clients fuzz check-docs
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test: ## all checks and all tests, on real parts
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	@deploy/local/test
+
+test-clients: ## the example clients in five languages, against a stack of their own
+	cargo build --bin jobquay
+	@deploy/local/test-clients
 
 # Needs a nightly compiler and `cargo install cargo-fuzz`.
 FUZZ_SECONDS ?= 60
