@@ -113,11 +113,13 @@ impl Intake {
         }
         let request = match request::parse(arrival, self.max_body) {
             Ok(Asked::Run(request)) => *request,
-            Ok(Asked::Cancel(cancel)) => return self.cancel(arrival, cancel).await,
+            Ok(Asked::Cancel(cancel)) => return self.cancel(arrival, *cancel).await,
             Err(unparsed) => return self.reject(arrival, unparsed.waiter, &unparsed.rejection).await,
         };
         debug!(request.id = request.waiter.request_id, delivery.redelivered = request.redelivered, "received");
-        let plan = match { self.rules.borrow().plan(&request) } {
+        // The borrow ends here: the rules may change while the request finds its place.
+        let planned = self.rules.borrow().plan(&request);
+        let plan = match planned {
             Ok(plan) => plan,
             Err(rejection) => return self.reject(arrival, request.waiter, &rejection).await,
         };

@@ -64,7 +64,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
     Run(Box<Request>),
-    Cancel(Cancel),
+    Cancel(Box<Cancel>),
 }
 
 impl Asked {
@@ -151,7 +151,7 @@ pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
         Err(rejection) => return Err(Box::new(Unparsed { waiter, rejection })),
     };
     Ok(match body {
-        Body::Cancel { request_id, reason } => Asked::Cancel(Cancel { waiter, request_id, reason }),
+        Body::Cancel { request_id, reason } => Asked::Cancel(Box::new(Cancel { waiter, request_id, reason })),
         Body::Run(run) => Asked::Run(Box::new(Request {
             waiter: Waiter { wants_progress: run.wants_progress, ..waiter },
             producer: arrival.user_id.clone(),
