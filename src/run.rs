@@ -81,7 +81,7 @@ async fn start(
         metrics: metrics.clone(),
     });
     let weights = config.lanes.iter().map(|(lane, weight)| (lane.clone(), weight.get())).collect();
-    let slots = Slots::new(Lanes::new(config.limits.in_flight.map(NonZeroU32::get), weights));
+    let slots = Slots::new(Lanes::new(config.limits.in_flight.map(NonZeroU32::get), weights), metrics.clone());
     let parking = Parking::new(&config.amqp, replies.publisher.clone());
     let overflow = Arc::new(Overflow::new(config.amqp.clone(), name("overflow"), replies.publisher.clone()));
     let intake = Arc::new(Intake {

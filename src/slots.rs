@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::cluster::Sighted;
 use crate::domain::job;
 use crate::domain::lanes::{Candidate, Lanes, Rate, Ticket};
+use crate::telemetry::metrics::Metrics;
 
 /// Whoever waits for its rate looks again this often.
 const RATE_TICK: Duration = Duration::from_millis(100);
@@ -26,6 +27,7 @@ struct Shared {
     state: Mutex<State>,
     /// Whether the Jobs that live are known: before, every count would be too low.
     known: watch::Sender<bool>,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -62,9 +64,9 @@ pub struct Slot {
 }
 
 impl Slots {
-    pub fn new(lanes: Lanes) -> Self {
+    pub fn new(lanes: Lanes, metrics: Metrics) -> Self {
         let state = State { lanes, rates: Rates::new(), waiting: BTreeMap::new() };
-        Self(Arc::new(Shared { state: Mutex::new(state), known: watch::Sender::new(false) }))
+        Self(Arc::new(Shared { state: Mutex::new(state), known: watch::Sender::new(false), metrics }))
     }
 
     /// Waits until the Jobs that live are known.
@@ -157,9 +159,11 @@ impl Slots {
         self.give();
     }
 
-    /// Slots taken and requests waiting here, by lane.
-    pub fn load(&self) -> BTreeMap<String, (u32, u32)> {
-        self.state().lanes.load()
+    fn show(&self, state: &State) {
+        for (lane, (taken, waiting)) in state.lanes.load() {
+            self.0.metrics.slots_taken.get_or_create(&[("lane", lane.clone())]).set(taken.into());
+            self.0.metrics.lane_waiting.get_or_create(&[("lane", lane)]).set(waiting.into());
+        }
     }
 
     /// Gives free slots to those who are next.
@@ -173,6 +177,7 @@ impl Slots {
             while let Some(ticket) = state.next() {
                 unclaimed.extend(state.wake(ticket, Turn::Begin(self.slot(ticket))));
             }
+            self.show(&state);
         }
         // Dropped outside of the lock, which freeing a slot takes.
         drop(unclaimed);

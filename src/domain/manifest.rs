@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Container, EnvVar};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -139,6 +140,9 @@ impl Plan {
         }
         if let Some(pod) = &mut spec.template.spec {
             pod.restart_policy = Some("Never".into());
+            for container in &mut pod.containers {
+                add_trace(container, waiter);
+            }
             if let Some(class) = &self.priority_class {
                 pod.priority_class_name = Some(class.clone());
             }
@@ -168,6 +172,16 @@ impl Plan {
         ];
         annotations.extend(waiter.producer.clone().map(|producer| (PRODUCER.into(), producer)));
         annotations
+    }
+}
+
+/// W3C trace context as OpenTelemetry reads it from the environment, unless the template sets it itself.
+fn add_trace(container: &mut Container, waiter: &Waiter) {
+    for (name, value) in [("TRACEPARENT", &waiter.traceparent), ("TRACESTATE", &waiter.tracestate)] {
+        let env = container.env.get_or_insert_default();
+        if let Some(value) = value.as_deref().map(escape_expansion).filter(|_| env.iter().all(|own| own.name != name)) {
+            env.push(EnvVar { name: name.into(), value: Some(value), value_from: None });
+        }
     }
 }
 

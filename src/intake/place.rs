@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::patience::Patience;
 use super::{Decision, Intake, Unsettled};
@@ -47,6 +47,8 @@ struct Quest<'a> {
     delivery: &'a Delivery,
     plan: &'a Plan,
     waiter: Waiter,
+    /// The leave to begin, got while waiting.
+    slot: Option<Slot>,
     /// A Job that has ended and holds the name.
     in_the_way: Option<String>,
     /// An earlier try may have put the request on a Job.
@@ -74,6 +76,7 @@ impl Intake {
             delivery,
             plan,
             waiter: self.claimant(request),
+            slot: None,
             in_the_way: None,
             may_stand: request.redelivered || request.parked,
             undecided: request.redelivered.then(Instant::now),
@@ -196,6 +199,9 @@ impl Intake {
     /// Whether the request may begin a Job at once, and otherwise what it does meanwhile. One that comes from
     /// its lane waits there for its turn.
     async fn leave(&self, quest: &mut Quest<'_>) -> Result<Leave, Unsettled> {
+        if let Some(slot) = quest.slot.take() {
+            return Ok(Leave::Begin(slot));
+        }
         let Quest { request, delivery, plan, .. } = quest;
         let candidate = candidate(request, plan);
         let ticket = Ticket { since: delivery.arrival.received_at, order: delivery.order };
@@ -215,6 +221,7 @@ impl Intake {
                 None => Leave::Park,
             });
         }
+        debug!(request.id = request.waiter.request_id, lane = plan.lane, since = %ticket.since, "waits for a slot");
         let late = async {
             match request.deadline {
                 Some(deadline) => tokio::time::sleep(until(deadline)).await,
@@ -222,10 +229,13 @@ impl Intake {
             }
         };
         tokio::select! {
-            turn = self.slots.turn(ticket, candidate, &request.waiter.request_id) => Ok(match turn {
-                Turn::Begin(slot) => Leave::Begin(slot),
-                Turn::LookAgain => Leave::LookAgain,
-            }),
+            turn = self.slots.turn(ticket, candidate, &request.waiter.request_id) => {
+                // The lookup is as old as the wait; with the slot in hand it is made again.
+                if let Turn::Begin(slot) = turn {
+                    quest.slot = Some(slot);
+                }
+                Ok(Leave::LookAgain)
+            }
             () = late => Ok(Leave::LookAgain),
             held = quest.patience.over(&self.stop) => Err(held),
         }

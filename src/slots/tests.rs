@@ -21,7 +21,7 @@ fn candidate(producer: &str, job: &str) -> Candidate {
 }
 
 fn slots(limit: u32) -> Slots {
-    Slots::new(Lanes::new(Some(limit), BTreeMap::new()))
+    Slots::new(Lanes::new(Some(limit), BTreeMap::new()), Metrics::default())
 }
 
 async fn is_pending(turn: &mut (impl Future<Output = Turn> + Unpin)) -> bool {

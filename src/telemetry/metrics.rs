@@ -17,6 +17,9 @@ pub type ByOne = Family<[Label; 1], Counter>;
 /// A counter with two labels.
 pub type ByTwo = Family<[Label; 2], Counter>;
 
+/// A gauge for each lane of the configuration.
+pub type ByLane = Family<[(&'static str, String); 1], Gauge>;
+
 /// Every metric of the process.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -30,6 +33,10 @@ pub struct Metrics {
     pub cache_stores: ByOne,
     /// Requests that were put into a lane.
     pub parked: Counter,
+    /// Slots taken, by `lane`.
+    pub slots_taken: ByLane,
+    /// Requests of a lane that wait in this process, by `lane`.
+    pub lane_waiting: ByLane,
     pub jobs_open: Gauge,
     pub jobs_created: Counter,
     pub jobs_joined: Counter,
@@ -79,6 +86,8 @@ impl Exposition {
         registry.register("cache_lookups", "Lookups in the result cache", m.cache_lookups);
         registry.register("cache_stores", "Results offered to the result cache", m.cache_stores);
         registry.register("requests_parked", "Requests that found no slot and wait in their lane", m.parked);
+        registry.register("slots_taken", "Jobs alive or being created, by lane", m.slots_taken);
+        registry.register("lane_waiting", "Requests of a lane that wait here for a slot", m.lane_waiting);
         registry.register("jobs_open", "Jobs that still owe answers, at the last look", m.jobs_open);
         registry.register("jobs_created", "Jobs created", m.jobs_created);
         registry.register("jobs_joined", "Requests that joined a Job that was there", m.jobs_joined);

@@ -1,68 +1,83 @@
 //! More equal requests at once than fit on a Job.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
-use crate::support::{Request, World, eventually};
+use crate::support::{Producer, Request, World, eventually};
+
+const MANY: usize = 5000;
 
 fn popular() -> Request {
     Request::template("script", &json!({"script": "sleep 8; echo popular"}))
 }
 
+/// Asks for a hit and a miss of other keys, in turn, until `done`; gives back how long each took.
+async fn others(producer: &mut Producer, done: &AtomicBool) -> (Vec<Duration>, Vec<Duration>) {
+    let (mut hits, mut misses) = (Vec::new(), Vec::new());
+    let mut took = async |index: usize| {
+        let asked = Instant::now();
+        let request = Request::template("script", &json!({"script": format!("echo other {index}")}));
+        assert_eq!(producer.ask(request).await.state(), "succeeded");
+        asked.elapsed()
+    };
+    misses.push(took(0).await);
+    while !done.load(Ordering::Relaxed) {
+        hits.push(took(0).await);
+        misses.push(took(misses.len()).await);
+    }
+    (hits, misses)
+}
+
+/// The figures are printed: `cargo test -- --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
-async fn six_hundred_equal_requests_make_one_job_and_hold_up_nobody_else() {
+async fn five_thousand_equal_requests_make_one_job_and_hold_up_nobody_else() {
     let world = World::new("fan-in").await;
     let recorder = world.recorder();
     let dispatcher = world.dispatcher().await;
-    let mut producer = world.producer().await;
-    let other = || Request::template("script", &json!({"script": "echo other"}));
-    producer.ask(other()).await;
-    let mut owed = HashSet::new();
-    for _ in 0..600 {
-        owed.insert(producer.send(popular()).await);
-    }
-    let quick = producer.ask(other()).await;
-    assert_eq!(quick.served_by(), "cache", "answered before the popular Job has ended");
-    eventually("every request is off the queue", async || {
-        (dispatcher.metric("jobquay_jobs_joined_total", "") >= 599.0).then_some(())
-    })
-    .await;
-    let waiters = jobquay::domain::job::load(
-        world
-            .jobs()
-            .list(&kube::api::ListParams::default().labels("jobquay.dev/open=true"))
-            .await
-            .expect("a list")
-            .items
-            .first()
-            .expect("the Job"),
-    )
-    .waiters;
-    // Who read the Job just before it was full may still get on; annotations have room for four times as many.
-    assert!(waiters < 300, "{waiters}");
-    let events = all_answers(&mut producer, &owed).await;
-    assert_eq!(events.len(), 600, "each once");
+    let (mut popular, mut other) = (world.producer().await, world.producer().await);
+    let begun = Instant::now();
+    let owed: HashSet<_> = popular.send_many((0..MANY).map(|_| self::popular())).await.into_iter().collect();
+    let sent = begun.elapsed();
+    let done = AtomicBool::new(false);
+    let answered = async {
+        let events = all_answers(&mut popular, &owed).await;
+        done.store(true, Ordering::Relaxed);
+        (events, begun.elapsed())
+    };
+    let ((events, took), (mut hits, mut misses)) = tokio::join!(answered, others(&mut other, &done));
+    hits.sort();
+    misses.sort();
+    println!(
+        "{MANY} equal requests sent in {sent:?}, answered after {took:?}; meanwhile {} hits, median {:?}, longest {:?}; {} misses, median {:?}",
+        hits.len(),
+        hits[hits.len() / 2],
+        hits[hits.len() - 1],
+        misses.len(),
+        misses[misses.len() / 2],
+    );
+    assert_eq!(events.len(), MANY, "each once");
     assert_eq!(events.iter().filter(|event| event.served_by() == "executed").count(), 1);
     assert_agreement(&events);
-    assert_eq!(recorder.jobs(), 2);
+    // A hit that waited behind them would take as long as their Job.
+    assert!(hits[hits.len() / 2] < Duration::from_secs(1), "{hits:?}");
+    assert_eq!(recorder.jobs(), 1 + misses.len(), "one for all of them");
+    assert!(dispatcher.metric("jobquay_jobs_joined_total", "") >= (MANY - 1) as f64);
     world.settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_who_overflowed_are_answered_through_a_kill() {
+async fn five_thousand_are_answered_through_a_kill() {
     let world = World::new("fan-in-kill").await;
     let recorder = world.recorder();
     let mut dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
-    let mut owed = HashSet::new();
-    for _ in 0..500 {
-        owed.insert(producer.send(popular()).await);
-    }
+    let owed: HashSet<_> = producer.send_many((0..MANY).map(|_| popular())).await.into_iter().collect();
     eventually("some have overflowed", async || {
-        (dispatcher.metric("jobquay_jobs_joined_total", "") >= 300.0).then_some(())
+        (dispatcher.metric("jobquay_jobs_joined_total", "") >= 600.0).then_some(())
     })
     .await;
     dispatcher.kill();

@@ -91,10 +91,9 @@ impl Producer {
     }
 
     /// Sends all at once; returns when every confirm is there.
-    pub(crate) async fn send_many(&self, requests: impl Iterator<Item = Request>) {
-        futures_util::stream::iter(requests)
-            .for_each_concurrent(500, async |request| drop(self.send(request).await))
-            .await;
+    pub(crate) async fn send_many(&self, requests: impl Iterator<Item = Request>) -> Vec<String> {
+        let sent = futures_util::stream::iter(requests.map(|request| self.send(request)));
+        sent.buffer_unordered(500).collect().await
     }
 
     /// Puts a message with headers into a queue.
