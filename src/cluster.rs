@@ -9,6 +9,7 @@ mod cancel;
 mod client;
 mod jobs;
 mod join;
+mod known;
 mod overdue;
 mod pods;
 mod result;

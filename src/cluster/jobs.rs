@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::join::{JoinVerdict, Joiner, Target};
+use super::known::Known;
 use super::{Clients, Error, Sighting, call};
 use crate::domain::event::JobInfo;
-use crate::domain::job::{Standing, attempts, finalizer_index, standing};
+use crate::domain::job::{Load, Standing, attempts, finalizer_index, standing};
 use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME, Plan};
 use crate::domain::namespaces::Namespaces;
 use crate::domain::outcome::OutcomeRecord;
@@ -32,6 +33,7 @@ pub struct Jobs {
     pub(super) call_timeout: Duration,
     writes: Arc<Semaphore>,
     joiner: Joiner,
+    known: Known,
     metrics: Metrics,
 }
 
@@ -95,7 +97,14 @@ pub enum Released {
 
 impl Jobs {
     pub fn new(clients: Clients, call_timeout: Duration, concurrency: usize, joiner: Joiner, metrics: Metrics) -> Self {
-        Self { clients, call_timeout, writes: Arc::new(Semaphore::new(concurrency)), joiner, metrics }
+        Self {
+            clients,
+            call_timeout,
+            writes: Arc::new(Semaphore::new(concurrency)),
+            joiner,
+            known: Known::default(),
+            metrics,
+        }
     }
 
     /// The same, in another namespace; where none is named, in the dispatcher's own.
@@ -162,6 +171,14 @@ impl Jobs {
 
     /// Joins the Job that lives; [`Placement::Moved`] where there is none.
     pub async fn join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
+        // Whoever may stand there already, or wants to know more of it, has to read it.
+        let needs_no_look = claim.may_join && !claim.may_stand && !claim.wants_new;
+        if let Some((target, load)) = self.known.of(&plan.lock).filter(|_| needs_no_look) {
+            match self.join_target(plan, claim, target, load).await? {
+                Placement::Moved => {}
+                placement => return Ok(placement),
+            }
+        }
         match self.get(&plan.name()).await? {
             Some(existing) => self.place(&existing, plan, claim).await,
             None => Ok(Placement::Moved),
@@ -184,13 +201,28 @@ impl Jobs {
                 (Target { namespace: plan.namespace.clone(), name: plan.name(), uid, finalizer_index }, load)
             }
         };
+        self.join_target(plan, claim, target, load).await
+    }
+
+    async fn join_target(
+        &self,
+        plan: &Plan,
+        claim: &Claim<'_>,
+        target: Target,
+        load: Load,
+    ) -> Result<Placement, Error> {
         match self.joiner.join(target.clone(), load, claim.waiter.clone()).await? {
-            JoinVerdict::Joined => {
+            JoinVerdict::Joined(load) => {
                 self.metrics.jobs_joined.inc();
+                self.known.remember(plan.lock, target, load);
                 Ok(Placement::Joined)
             }
-            JoinVerdict::Full => Ok(Placement::Full(target)),
+            JoinVerdict::Full => {
+                self.known.remember(plan.lock, target.clone(), Load::FULL);
+                Ok(Placement::Full(target))
+            }
             JoinVerdict::Moved => {
+                self.known.forget(&target);
                 Metrics::count(&self.metrics.conflicts, "kind", "join");
                 Ok(Placement::Moved)
             }
@@ -209,9 +241,11 @@ impl Jobs {
     /// Marks the Job as one whose overflow queue has a waiter more. `false` when the Job is not what it
     /// was: nobody may ever read that queue again, and the request has to start over.
     pub async fn mark_overflow(&self, target: Target) -> Result<bool, Error> {
-        let marked = self.joiner.mark_overflow(target).await? == JoinVerdict::Joined;
+        let marked = matches!(self.joiner.mark_overflow(target.clone()).await?, JoinVerdict::Joined(_));
         if marked {
             self.metrics.jobs_joined.inc();
+        } else {
+            self.known.forget(&target);
         }
         Ok(marked)
     }

@@ -32,7 +32,8 @@ const CONTENDED: u32 = 10;
 /// What a patch came to, for everyone in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JoinVerdict {
-    Joined,
+    /// With what the waiters weigh now.
+    Joined(Load),
     /// The Job is not what it was: it has been released, replaced or changed. Start over.
     Moved,
     /// No more waiters fit on it.
@@ -192,21 +193,21 @@ async fn patch(client: &Client, call_timeout: Duration, target: Target, batch: V
     if let Err(error) = &patched {
         debug!(job.name = target.name, error = chain(error), additions = batch.len(), "a patch to join did not apply");
     }
-    let load = patched.as_ref().ok().map(job::load);
+    let patched = patched.map(|job| job::load(&job));
     for pending in batch {
         // Who has gone comes again.
-        let _ = pending.verdict.send(verdict(&patched));
+        let _ = pending.verdict.send(match &patched {
+            Ok(load) => Ok(JoinVerdict::Joined(*load)),
+            Err(error) => failed(error),
+        });
     }
-    Patched { target, load }
+    Patched { target, load: patched.ok() }
 }
 
-fn verdict(patched: &Result<Job, Error>) -> Result<JoinVerdict, Error> {
-    match patched {
-        Ok(_) => Ok(JoinVerdict::Joined),
-        // Whether or not an undecided patch took effect, the next look at the Job tells.
-        Err(error) if error.is_conflict() || error.is_unfit() || error.is_not_found() || error.is_undecided() => {
-            Ok(JoinVerdict::Moved)
-        }
-        Err(error) => Err(error.again()),
+fn failed(error: &Error) -> Result<JoinVerdict, Error> {
+    // Whether or not an undecided patch took effect, the next look at the Job tells.
+    if error.is_conflict() || error.is_unfit() || error.is_not_found() || error.is_undecided() {
+        return Ok(JoinVerdict::Moved);
     }
+    Err(error.again())
 }

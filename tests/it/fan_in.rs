@@ -37,7 +37,7 @@ async fn others(producer: &mut Producer, done: &AtomicBool) -> (Vec<Duration>, V
 async fn five_thousand_equal_requests_make_one_job_and_hold_up_nobody_else() {
     let world = World::new("fan-in").await;
     let recorder = world.recorder();
-    let dispatcher = world.dispatcher().await;
+    let _dispatcher = world.dispatcher().await;
     let (mut popular, mut other) = (world.producer().await, world.producer().await);
     let begun = Instant::now();
     let owed: HashSet<_> = popular.send_many((0..MANY).map(|_| self::popular())).await.into_iter().collect();
@@ -65,7 +65,6 @@ async fn five_thousand_equal_requests_make_one_job_and_hold_up_nobody_else() {
     // A hit that waited behind them would take as long as their Job.
     assert!(hits[hits.len() / 2] < Duration::from_secs(1), "{hits:?}");
     assert_eq!(recorder.jobs(), 1 + misses.len(), "one for all of them");
-    assert!(dispatcher.metric("jobquay_jobs_joined_total", "") >= (MANY - 1) as f64);
     world.settled().await;
 }
 
