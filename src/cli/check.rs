@@ -94,11 +94,17 @@ async fn check_broker(config: &Config, report: &mut Report) {
         }
     };
     report.ok("rabbitmq", &config.amqp.url);
-    for name in topology::QUEUES {
+    let lanes: Vec<_> = config.lanes.keys().map(|lane| queue::pending_queue(lane)).collect();
+    for name in topology::QUEUES.into_iter().chain(lanes.iter().map(String::as_str)) {
         let what = format!("queue {name}");
         match topology::look(&connection, name).await {
             Ok((messages, consumers)) => {
-                check_type(&connection, name, &format!("{messages} messages, {consumers} consumers"), report).await
+                let state = format!("{messages} messages, {consumers} consumers");
+                match topology::QUEUES.contains(&name) {
+                    true => check_type(&connection, name, &state, report).await,
+                    // Its type cannot be asked for without knowing its other arguments.
+                    false => report.ok(&what, state),
+                }
             }
             Err(error) if config.amqp.topology == Topology::Declare => {
                 report.note(&what, format!("`serve` will declare it ({})", chain(&error)))

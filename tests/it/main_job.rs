@@ -102,3 +102,34 @@ async fn requests_of_an_unshared_template_run_each_and_once() {
     assert_eq!((again.served_by(), again.verdict()), ("cache", first.verdict()), "sent again, remembered");
     assert_eq!(world.all_jobs().await.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_through_the_pod_and_out_in_the_event() {
+    let world = World::new("trace").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let body = json!({"template": "script", "params": {"script": "echo $TRACEPARENT; echo $TRACESTATE"}});
+    let headers = [("traceparent", traceparent), ("tracestate", "vendor=$(HOME)")];
+    producer.send_to("jobquay.requests", &body, &headers).await;
+    let event = producer.event().await;
+    assert_eq!(event.result("text"), &json!(format!("{traceparent}\nvendor=$(HOME)\n")));
+    assert_eq!(
+        (&event.body["traceparent"], &event.body["tracestate"]),
+        (&json!(traceparent), &json!("vendor=$(HOME)"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_event_is_a_request_and_its_source_and_id_name_it() {
+    let world = World::new("cloud-event").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let body = json!({
+        "specversion": "1.0", "source": "//shop", "id": "42", "type": "shop.order.placed",
+        "data": {"template": "script", "params": {"script": "echo from an event"}},
+    });
+    producer.send_event(&body).await;
+    let event = producer.event().await;
+    assert_eq!((event.request_id(), event.result("text")), ("//shop/42", &json!("from an event\n")));
+}

@@ -96,6 +96,14 @@ impl Producer {
         sent.buffer_unordered(500).collect().await
     }
 
+    /// Sends a CloudEvent, without a message id of its own.
+    pub(crate) async fn send_event(&self, body: &Value) {
+        let properties = BasicProperties::default()
+            .with_content_type("application/cloudevents+json".into())
+            .with_reply_to(self.replies.as_str().into());
+        self.publish("jobquay.requests", body, properties).await;
+    }
+
     /// Puts a message with headers into a queue.
     pub(crate) async fn send_to(&self, queue: &str, body: &Value, headers: &[(&str, &str)]) {
         let mut table = FieldTable::default();
@@ -103,6 +111,10 @@ impl Producer {
             table.insert((*name).into(), lapin::types::AMQPValue::LongString((*value).into()));
         }
         let properties = BasicProperties::default().with_headers(table).with_reply_to(self.replies.as_str().into());
+        self.publish(queue, body, properties).await;
+    }
+
+    async fn publish(&self, queue: &str, body: &Value, properties: BasicProperties) {
         let mandatory = BasicPublishOptions { mandatory: true, immediate: false };
         let body = body.to_string();
         let published = self.channel.basic_publish("".into(), queue.into(), mandatory, body.as_bytes(), properties);
