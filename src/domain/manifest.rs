@@ -178,9 +178,10 @@ impl Plan {
 /// W3C trace context as OpenTelemetry reads it from the environment, unless the template sets it itself.
 fn add_trace(container: &mut Container, waiter: &Waiter) {
     for (name, value) in [("TRACEPARENT", &waiter.traceparent), ("TRACESTATE", &waiter.tracestate)] {
-        let env = container.env.get_or_insert_default();
-        if let Some(value) = value.as_deref().map(escape_expansion).filter(|_| env.iter().all(|own| own.name != name)) {
-            env.push(EnvVar { name: name.into(), value: Some(value), value_from: None });
+        let Some(value) = value.as_deref().map(escape_expansion) else { continue };
+        if container.env.iter().flatten().all(|own| own.name != name) {
+            let variable = EnvVar { name: name.into(), value: Some(value), value_from: None };
+            container.env.get_or_insert_default().push(variable);
         }
     }
 }

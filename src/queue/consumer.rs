@@ -109,11 +109,16 @@ impl Consumer {
         F: Future<Output = ()> + Send + 'static,
     {
         let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
-        topology::prepare(&connection, self.config.topology, self.exchange.as_deref(), &self.lanes).await?;
-        let prefetch = if intensity == Intensity::OneByOne { 1 } else { self.config.prefetch };
+        // As little as possible where the next message may end it again; a session before this one has looked.
+        let (prefetch, lanes) = match intensity {
+            Intensity::OneByOne => (1, &[][..]),
+            Intensity::Full => {
+                topology::prepare(&connection, self.config.topology, self.exchange.as_deref(), &self.lanes).await?;
+                (self.config.prefetch, self.lanes.as_slice())
+            }
+        };
         let broken = CancellationToken::new();
-        let mut sources =
-            Sources::open(&connection, prefetch, &self.lanes, own_user(&self.config), broken.clone()).await?;
+        let mut sources = Sources::open(&connection, prefetch, lanes, own_user(&self.config), broken.clone()).await?;
         let mut events = connection.events_listener();
         let careful = tokio::time::sleep(CAREFUL_FOR);
         tokio::pin!(careful);

@@ -79,7 +79,8 @@ async fn a_job_without_any_address_still_runs_and_fills_the_cache() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_the_broker_does_not_take_holds_up_no_other() {
     let world = World::new("not-taken").await;
-    for queue in ["jobquay.requests", "jobquay.dead", "jobquay.undeliverable"] {
+    let lanes = ["jobquay.pending.default", "jobquay.pending.bulk"];
+    for queue in ["jobquay.requests", "jobquay.dead", "jobquay.undeliverable"].into_iter().chain(lanes) {
         world.broker.declare(queue, &json!({"x-queue-type": "quorum"}));
     }
     let dispatcher = world.dispatcher_with(&["events.exchange=not.there", "amqp.topology=check"]).await;
