@@ -4,10 +4,15 @@
 
 mod breaker;
 mod envelope;
+mod hot;
+mod seal;
 mod store;
+mod upload;
 
 pub use envelope::{Entry, Invalid, decode, encode};
+pub use seal::Seal;
 pub use store::{Kept, Lookup, Store};
+pub use upload::Upload;
 
 use crate::domain::key::RequestKey;
 

@@ -8,6 +8,7 @@
 //! This order and no other: a crash between any two steps leaves the Job's finalizer, and whoever
 //! sees it next starts over and tells everyone the same. `worklist` says which Jobs, and when.
 
+mod instead;
 mod told;
 mod worklist;
 
@@ -63,6 +64,8 @@ enum Error {
     Queue(#[from] queue::Error),
     #[error("the Job changed {0} times while it was completed")]
     Restless(usize),
+    #[error("the worker's upload cannot be read: {0}")]
+    Upload(String),
     #[error("{read} of {owed} overflowed waiters can be read; somebody else holds the others")]
     Held { read: u64, owed: u64 },
 }
@@ -74,7 +77,9 @@ struct Progress {
     answered: HashSet<String>,
     started_told: bool,
     overflow: Option<Reader>,
-    /// Since when the result could not be read although the API server answered.
+    /// The key of the worker's upload, to be removed when nobody needs it.
+    upload: Option<String>,
+    /// Since when the result could not be read although the API server answered, or was not needed.
     unreadable_since: Option<Instant>,
     /// When the Job was first seen deleted and without a verdict.
     deleted_since: Option<Instant>,
@@ -125,12 +130,15 @@ impl Completion {
         Err(Error::Restless(ROUNDS))
     }
 
-    /// What is left when nothing is owed any more: the overflow queue, and the pods.
+    /// What is left when nothing is owed any more: the overflow queue, the worker's upload, and the pods.
     async fn let_go(&self, sighting: &Sighting, progress: &mut Progress) -> Result<(), Error> {
         if let Some(reader) = progress.overflow.take()
             && let Err(error) = reader.finish().await
         {
             debug!(job.name = sighting.name, error = chain(&error), "an overflow queue stays until it expires");
+        }
+        if let Some(key) = progress.upload.take() {
+            self.store.forget_upload(&key).await;
         }
         Ok(self.jobs.of(Some(&sighting.namespace)).release_pods(&sighting.uid).await?)
     }
@@ -170,18 +178,15 @@ impl Completion {
     ) -> Result<(), Error> {
         let new: Vec<_> = waiters.into_iter().filter(|waiter| !answered.contains(&waiter.id())).collect();
         let key = job::key(job);
+        let mut answers = Vec::new();
         for some in new.chunks(AT_ONCE) {
-            try_join_all(some.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await?;
+            let states = try_join_all(some.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await?;
+            answers.extend(some.iter().map(Waiter::id).zip(states));
         }
-        let ids: Vec<_> = new.iter().map(Waiter::id).collect();
-        let state = match told.outcome {
-            Outcome::Succeeded(_) => State::Succeeded,
-            Outcome::Failed(_) => State::Failed,
-        };
-        if !ids.is_empty() {
-            self.store.record_answers(&ids, state).await;
+        if !answers.is_empty() {
+            self.store.record_answers(&answers).await;
         }
-        answered.extend(ids);
+        answered.extend(answers.into_iter().map(|(id, _)| id));
         Ok(())
     }
 
@@ -228,7 +233,10 @@ impl Completion {
         told: &Told,
         key: Option<&RequestKey>,
         waiter: &Waiter,
-    ) -> Result<(), queue::Error> {
+    ) -> Result<State, queue::Error> {
+        if let Some(kept) = self.instead(job, told, waiter).await {
+            return self.replies.send_cached(waiter, job::template(job), &kept).await;
+        }
         let served_by = if waiter.created_job { ServedBy::Executed } else { ServedBy::Coalesced };
         let reference = match (&told.outcome, key) {
             (Outcome::Succeeded(payload), Some(key)) if told.stored => self.replies.reference(key, payload),
@@ -255,7 +263,8 @@ impl Completion {
             job: Some(&told.job),
             timings: timings(job),
         };
-        self.replies.send(&event).await
+        self.replies.send(&event).await?;
+        Ok(event.state())
     }
 
     fn count_unreadable(&self, job: &Job, unreadable: usize) {

@@ -1,7 +1,7 @@
 //! Configuration: one documented file of defaults, overlaid by a file, the environment and flags.
 //!
 //! The defaults file is also the list of what exists: a key that it lacks is refused, whichever way
-//! it came in. Secrets are [`SecretUrl`]s, which nothing prints whole.
+//! it came in. Secrets are [`SecretUrl`]s and [`SecretText`]s, which nothing prints whole.
 
 mod layers;
 mod secret;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 
 pub(crate) use layers::DEFAULTS;
 pub use layers::{Layered, Source};
-pub use secret::SecretUrl;
+pub use secret::{SecretText, SecretUrl};
 
 use crate::domain::fields::parse_duration;
 use crate::domain::manifest::InlineDefaults;
@@ -25,6 +25,9 @@ use crate::domain::names::is_label;
 use crate::domain::namespaces::Namespaces;
 use crate::domain::template::{Limits, TemplateDefaults, parse_bytes};
 use crate::domain::texts::{DurationText, SizeText};
+
+/// A key for HMAC-SHA256 is as long as what it makes, 32 bytes, or guessing the key is less work.
+const MIN_HMAC_KEY: usize = 32;
 
 /// What is wrong with the configuration, in words for the person who wrote it.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +99,23 @@ pub struct Cache {
     #[serde(deserialize_with = "duration")]
     #[schemars(with = "DurationText")]
     pub write_timeout: Duration,
+    /// In bytes; a larger value is neither read nor written.
+    #[serde(deserialize_with = "bytes")]
+    #[schemars(with = "SizeText")]
+    pub max_value: u64,
+    /// Signs values, and verifies them.
+    #[schemars(with = "String")]
+    pub hmac_key: SecretText,
+    /// Only verifies.
+    #[schemars(with = "String")]
+    pub hmac_previous: SecretText,
+    /// 0 holds nothing.
+    #[serde(deserialize_with = "bytes")]
+    #[schemars(with = "SizeText")]
+    pub hot_bytes: u64,
+    #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub hot_ttl: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -143,6 +163,9 @@ pub struct Results {
     #[serde(deserialize_with = "duration")]
     #[schemars(with = "DurationText")]
     pub keep: Duration,
+    #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub stale: Duration,
     #[serde(deserialize_with = "bytes")]
     #[schemars(with = "SizeText")]
     pub max: u64,
@@ -289,6 +312,18 @@ impl Config {
         }
         if !["redis", "rediss", "redis+unix", "unix"].contains(&self.cache.url.expose().scheme()) {
             return Err(("cache.url", "must be redis:// or rediss://".into()));
+        }
+        for (name, key) in
+            [("cache.hmac_key", &self.cache.hmac_key), ("cache.hmac_previous", &self.cache.hmac_previous)]
+        {
+            if !key.is_empty() && key.expose().len() < MIN_HMAC_KEY {
+                let message =
+                    format!("has fewer than {MIN_HMAC_KEY} characters; `openssl rand -hex 32` makes a good one");
+                return Err((name, message));
+            }
+        }
+        if self.cache.hmac_key.is_empty() && !self.cache.hmac_previous.is_empty() {
+            return Err(("cache.hmac_previous", "verifies nothing without `cache.hmac_key`".into()));
         }
         if !(1..=2000).contains(&self.amqp.prefetch) {
             return Err(("amqp.prefetch", format!("{} is not within 1 to 2000", self.amqp.prefetch)));

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
-use crate::cache::result_key;
-use crate::domain::event::{Event, Reference};
+use crate::cache::{Entry, result_key};
+use crate::domain::event::{Event, Reference, ResultView, ServedBy, State, Timings, Verdict};
 use crate::domain::key::RequestKey;
 use crate::domain::outcome::Payload;
 use crate::domain::rejection::Rejection;
 use crate::domain::request::Arrival;
+use crate::domain::waiter::Waiter;
 use crate::queue::{DEAD, Error, Message, Publisher, Receipt, UNDELIVERABLE, aside};
 use crate::telemetry::metrics::Metrics;
 
@@ -58,6 +59,28 @@ impl Replies {
             "answered"
         );
         Ok(())
+    }
+
+    /// Answers with a cached result, as what it is: another Job's, of some age.
+    pub async fn send_cached(&self, waiter: &Waiter, template: &str, entry: &Entry) -> Result<State, Error> {
+        let reference = self.reference(&entry.key, &entry.payload);
+        let view = ResultView {
+            payload: &entry.payload,
+            age_seconds: entry.age(Timestamp::now()).as_secs(),
+            expires_at: Some(entry.expires_at),
+            reference: reference.as_ref(),
+        };
+        let result = (!entry.payload.is_none()).then_some(view);
+        let event = Event {
+            waiter,
+            verdict: Verdict::Succeeded { served_by: ServedBy::Cache, result },
+            key: Some(&entry.key),
+            template: Some(template),
+            job: Some(&entry.job),
+            timings: Timings::default(),
+        };
+        self.send(&event).await?;
+        Ok(event.state())
     }
 
     /// Sends an event that ends nothing, to the exchange, and to a reply queue that wants it. It is not

@@ -57,8 +57,10 @@ async fn start(
     let metrics = Metrics::default();
     let clients = Clients::connect(&config.kubernetes).await.context("cannot reach a cluster")?;
     info!(configuration = %clients.origin, server = clients.server, namespace = clients.namespace, "cluster");
-    let store =
-        Arc::new(Store::new(&config.cache, health.clone(), metrics.clone()).context("`cache.url` cannot be used")?);
+    let store = Arc::new(
+        Store::new(&config.cache, config.results.stale, health.clone(), metrics.clone())
+            .context("`cache.url` cannot be used")?,
+    );
     let name = |role: &str| format!("jobquay {} {role}", config.instance);
     let (publisher, publishing) = publisher(config.amqp.clone(), name("publish"), health.clone(), metrics.clone());
     let (joiner, joining) = joiner(&clients, config.kubernetes.call_timeout);

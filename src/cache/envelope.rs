@@ -1,10 +1,18 @@
 //! The value in Redis: a version, a header that says what it is, and the bytes as they were written.
 //!
+//! ```text
+//! jobquay1
+//! hmac-sha256:<64 hex digits>          only with a key; over the value as it is without this line
+//! {"key": "sha256:…", "bytes": …, …}
+//! <bytes>
+//! ```
+//!
 //! Anyone who can write to Redis could write a value; one that does not verify is no result.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::seal::{DIGITS, PREFIX, Seal};
 use crate::domain::event::JobInfo;
 use crate::domain::key::RequestKey;
 use crate::domain::outcome::{Payload, digest};
@@ -26,14 +34,32 @@ pub struct Entry {
 /// Why a value is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
+    #[error("it is larger than `cache.max_value`")]
+    Size,
     #[error("it has another version")]
     Version,
+    #[error("it has no signature that verifies")]
+    Signature,
     #[error("its header cannot be read")]
     Header,
     #[error("it belongs to another key")]
     Key,
     #[error("its bytes are not those that were written")]
     Bytes,
+}
+
+impl Invalid {
+    /// A metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Size => "size",
+            Self::Version => "version",
+            Self::Signature => "signature",
+            Self::Header => "header",
+            Self::Key => "key",
+            Self::Bytes => "bytes",
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,7 +73,7 @@ struct Header {
     sha256: String,
 }
 
-pub fn encode(entry: &Entry) -> Vec<u8> {
+pub fn encode(entry: &Entry, seal: &Seal) -> Vec<u8> {
     let header = Header {
         key: entry.key.to_string(),
         job: entry.job.clone(),
@@ -58,12 +84,18 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
         sha256: entry.payload.sha256.clone(),
     };
     let header = serde_json::to_vec(&header).expect("texts, times and a number have a JSON form");
-    [VERSION, &header, b"\n", &entry.payload.bytes].concat()
+    let bytes = &entry.payload.bytes;
+    let signature = seal.line(&[VERSION, &header, b"\n", bytes]).unwrap_or_default();
+    [VERSION, signature.as_bytes(), &header, b"\n", bytes].concat()
 }
 
-/// Reads a value that was found under `key`.
-pub fn decode(value: &[u8], key: &RequestKey) -> Result<Entry, Invalid> {
+/// Reads a value that was found under `key`. Where `seal` has no key a signature says nothing.
+pub fn decode(value: &[u8], key: &RequestKey, seal: &Seal) -> Result<Entry, Invalid> {
     let rest = value.strip_prefix(VERSION).ok_or(Invalid::Version)?;
+    let (signature, rest) = split_signature(rest)?;
+    if seal.is_required() && !signature.is_some_and(|digits| seal.accepts(&[VERSION, rest], digits)) {
+        return Err(Invalid::Signature);
+    }
     let end = rest.iter().take(MAX_HEADER).position(|byte| *byte == b'\n').ok_or(Invalid::Header)?;
     let header: Header = serde_json::from_slice(&rest[..end]).map_err(|_| Invalid::Header)?;
     let bytes = &rest[end + 1..];
@@ -82,9 +114,17 @@ pub fn decode(value: &[u8], key: &RequestKey) -> Result<Entry, Invalid> {
     })
 }
 
+/// The digits of the signature, if there is one, and what comes after its line.
+fn split_signature(rest: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Invalid> {
+    let Some(signed) = rest.strip_prefix(PREFIX.as_bytes()) else { return Ok((None, rest)) };
+    let end = signed.iter().take(DIGITS + 1).position(|byte| *byte == b'\n').ok_or(Invalid::Signature)?;
+    Ok((Some(&signed[..end]), &signed[end + 1..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SecretText;
 
     fn entry() -> Entry {
         Entry {
@@ -96,9 +136,18 @@ mod tests {
         }
     }
 
+    fn seal(key: &str, previous: &str) -> Seal {
+        let secret = |text: &str| serde_json::from_value::<SecretText>(text.into()).unwrap();
+        Seal::new(&secret(key), &secret(previous))
+    }
+
+    fn read(value: &[u8]) -> Result<Entry, Invalid> {
+        decode(value, &entry().key, &Seal::default())
+    }
+
     #[test]
     fn a_value_reads_back_and_its_form_is_pinned() {
-        let value = encode(&entry());
+        let value = encode(&entry(), &Seal::default());
         let pinned = format!(
             "jobquay1\n{{\"key\":\"sha256:{}\",\"job\":{{\"namespace\":\"work\",\"name\":\"jq-t-x\",\"uid\":\"u\",\"attempts\":1}},\
              \"created_at\":\"1970-01-01T00:00:00Z\",\"expires_at\":\"1970-01-01T00:00:00Z\",\"content_type\":\"text/plain; charset=utf-8\",\
@@ -107,23 +156,52 @@ mod tests {
             entry().payload.sha256
         );
         assert_eq!(String::from_utf8(value.clone()).unwrap(), pinned);
-        assert_eq!(decode(&value, &entry().key), Ok(entry()));
+        assert_eq!(read(&value), Ok(entry()));
+        // Computed outside, with Python's hmac over the pinned value and the key "first".
+        let signature = "47f60341f17e1b6a096b79a7c19a9ded16f532573637781c5eea63bd4ab949f2";
+        let signed = pinned.replacen("jobquay1\n", &format!("jobquay1\nhmac-sha256:{signature}\n"), 1);
+        assert_eq!(String::from_utf8(encode(&entry(), &seal("first", "second"))).unwrap(), signed);
+    }
+
+    #[test]
+    fn a_signature_counts_under_either_key_and_says_nothing_without_one() {
+        let (unsigned, first) = (encode(&entry(), &Seal::default()), encode(&entry(), &seal("first", "")));
+        let read = |value: &[u8], seal: &Seal| decode(value, &entry().key, seal);
+        for accepts in [seal("first", ""), seal("second", "first"), Seal::default()] {
+            assert_eq!(read(&first, &accepts), Ok(entry()), "{accepts:?}");
+        }
+        for refused in [&first, &unsigned] {
+            assert_eq!(read(refused, &seal("second", "third")), Err(Invalid::Signature));
+        }
+        let other = RequestKey::from_hex(&"cd".repeat(32)).unwrap();
+        assert_eq!(decode(&first, &other, &seal("first", "")), Err(Invalid::Key), "no value is good elsewhere");
+        for position in VERSION.len()..first.len() {
+            for change in [1, 0x20] {
+                let mut poisoned = first.clone();
+                poisoned[position] ^= change;
+                // A digit in upper case is the same digit.
+                if !poisoned.eq_ignore_ascii_case(&first) || position > VERSION.len() + PREFIX.len() + DIGITS {
+                    assert_eq!(read(&poisoned, &seal("first", "")), Err(Invalid::Signature), "byte {position}");
+                }
+            }
+        }
     }
 
     #[test]
     fn what_does_not_verify_is_no_result() {
-        let value = encode(&entry());
+        let value = encode(&entry(), &Seal::default());
         let other = RequestKey::from_hex(&"cd".repeat(32)).unwrap();
-        assert_eq!(decode(&value, &other), Err(Invalid::Key));
-        assert_eq!(decode(&value[..value.len() - 1], &entry().key), Err(Invalid::Bytes));
-        assert_eq!(decode(b"", &entry().key), Err(Invalid::Version));
-        assert_eq!(decode(b"jobquay2\n{}\n", &entry().key), Err(Invalid::Version));
-        assert_eq!(decode(b"jobquay1\n{}\n", &entry().key), Err(Invalid::Header));
-        assert_eq!(decode(&[VERSION, &[b'x'; 10_000]].concat(), &entry().key), Err(Invalid::Header));
+        assert_eq!(decode(&value, &other, &Seal::default()), Err(Invalid::Key));
+        assert_eq!(read(&value[..value.len() - 1]), Err(Invalid::Bytes));
+        assert_eq!(read(b""), Err(Invalid::Version));
+        assert_eq!(read(b"jobquay2\n{}\n"), Err(Invalid::Version));
+        assert_eq!(read(b"jobquay1\n{}\n"), Err(Invalid::Header));
+        assert_eq!(read(&[VERSION, &[b'x'; 10_000]].concat()), Err(Invalid::Header));
+        assert_eq!(read(&[VERSION, PREFIX.as_bytes(), &[b'0'; 10_000]].concat()), Err(Invalid::Signature));
         for position in 0..value.len() {
             let mut poisoned = value.clone();
             poisoned[position] ^= 1;
-            if let Ok(read) = decode(&poisoned, &entry().key) {
+            if let Ok(read) = read(&poisoned) {
                 assert_eq!(read.payload.bytes, entry().payload.bytes, "byte {position}");
             }
         }

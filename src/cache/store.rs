@@ -7,7 +7,8 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tracing::{info, warn};
 
 use super::breaker::Breaker;
-use super::{Entry, answered_key, cancelled_key, decode, encode, result_key};
+use super::hot::Hot;
+use super::{Entry, Invalid, Seal, answered_key, cancelled_key, decode, encode, result_key};
 use crate::config::Cache;
 use crate::domain::event::State;
 use crate::domain::key::RequestKey;
@@ -19,9 +20,15 @@ const ANSWERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The result cache.
 pub struct Store {
-    connection: ConnectionManager,
+    pub(super) connection: ConnectionManager,
     lookup_timeout: Duration,
-    write_timeout: Duration,
+    pub(super) write_timeout: Duration,
+    /// In bytes.
+    max_value: usize,
+    /// How long values stay after they have ended.
+    stale: Duration,
+    seal: Seal,
+    hot: Hot,
     breaker: Breaker,
     health: Health,
     metrics: Metrics,
@@ -33,6 +40,8 @@ pub struct Lookup {
     pub entry: Option<Entry>,
     /// This very waiter has had its terminal event.
     pub answered: bool,
+    /// The entry was in the process's own memory.
+    pub hot: bool,
 }
 
 /// What became of a result that was offered.
@@ -47,7 +56,7 @@ pub enum Kept {
 
 impl Store {
     /// Connects in the background: a cache that is away does not hold up the start.
-    pub fn new(config: &Cache, health: Health, metrics: Metrics) -> redis::RedisResult<Self> {
+    pub fn new(config: &Cache, stale: Duration, health: Health, metrics: Metrics) -> redis::RedisResult<Self> {
         let client = redis::Client::open(config.url.expose().as_str())?;
         let manager = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(1)))
@@ -58,6 +67,10 @@ impl Store {
             connection: ConnectionManager::new_lazy_with_config(client, manager)?,
             lookup_timeout: config.lookup_timeout,
             write_timeout: config.write_timeout,
+            max_value: usize::try_from(config.max_value).unwrap_or(usize::MAX),
+            stale,
+            seal: Seal::new(&config.hmac_key, &config.hmac_previous),
+            hot: Hot::new(config.hot_bytes, config.hot_ttl),
             breaker: Breaker::new(),
             health,
             metrics,
@@ -70,9 +83,19 @@ impl Store {
         self.bounded(self.write_timeout, redis::cmd("PING").query_async::<()>(&mut connection)).await
     }
 
-    /// Looks for the result of `key`, within the budget that a lookup is worth.
-    pub async fn look_up(&self, key: &RequestKey) -> Lookup {
-        self.look_up_within(key, None, self.lookup_timeout).await
+    /// Looks for the result of `key`, within the budget that a lookup is worth. Only what is `usable` may
+    /// come from the process's own memory.
+    pub async fn look_up(&self, key: &RequestKey, usable: impl Fn(&Entry) -> bool) -> Lookup {
+        let begun = Instant::now();
+        if let Some(entry) = self.hot.get(key, begun).filter(|entry| usable(entry)) {
+            return Lookup { entry: Some((*entry).clone()), answered: false, hot: true };
+        }
+        let mark = self.hot.mark(begun);
+        let lookup = self.look_up_within(key, None, self.lookup_timeout).await;
+        if let Some(entry) = &lookup.entry {
+            self.hot.put(mark, entry);
+        }
+        lookup
     }
 
     /// As [`Self::look_up`], and whether `waiter_id` was answered, for those who would do wrong without the
@@ -82,59 +105,80 @@ impl Store {
     }
 
     async fn look_up_within(&self, key: &RequestKey, waiter_id: Option<&str>, limit: Duration) -> Lookup {
-        let mut command = redis::cmd("MGET");
-        command.arg(result_key(key));
+        let mut pipeline = redis::pipe();
+        // One byte more than is read tells "too large" from "just fits"; a key that is not there is empty.
+        pipeline.cmd("GETRANGE").arg(result_key(key)).arg(0).arg(self.max_value);
         if let Some(waiter_id) = waiter_id {
-            command.arg(answered_key(waiter_id));
+            pipeline.cmd("EXISTS").arg(answered_key(waiter_id));
         }
         let lookups = &self.metrics.cache_lookups;
-        let Some(values) = self.call::<Vec<Option<Vec<u8>>>>(&command, limit, lookups).await else {
-            return Lookup::default();
+        let mut connection = self.connection.clone();
+        let call = pipeline.ignore_errors().query_async::<Vec<redis::Value>>(&mut connection);
+        let call = async { call.await.and_then(unless_refused) };
+        let Some(values) = self.call(call, limit, lookups).await else { return Lookup::default() };
+        let answered = values.get(1) == Some(&redis::Value::Int(1));
+        let entry = match values.into_iter().next() {
+            Some(redis::Value::BulkString(value)) if value.is_empty() => None,
+            Some(value) => self.read(value, key),
+            None => None,
         };
-        let mut values = values.into_iter();
-        let entry = values.next().flatten().and_then(|value| match decode(&value, key) {
-            Ok(entry) => Some(entry),
-            Err(why) => {
-                Metrics::count(lookups, "result", "invalid");
-                warn!(%key, reason = %why, "a cached value does not verify");
-                None
-            }
-        });
-        Lookup { entry, answered: values.next().flatten().is_some() }
+        Lookup { entry, answered, hot: false }
     }
 
-    /// Offers a result. The first value of a key wins, unless this one is to replace it.
+    /// Reads what was found under `key`; what does not verify is counted.
+    fn read(&self, found: redis::Value, key: &RequestKey) -> Option<Entry> {
+        let read = match found {
+            redis::Value::BulkString(value) if value.len() > self.max_value => Err(Invalid::Size),
+            redis::Value::BulkString(value) => decode(&value, key, &self.seal),
+            // A list, say: no version of ours.
+            _ => Err(Invalid::Version),
+        };
+        read.inspect_err(|why| {
+            Metrics::count(&self.metrics.cache_invalid, "reason", why.as_str());
+            warn!(%key, reason = %why, "a cached value does not verify");
+        })
+        .ok()
+    }
+
+    /// Offers a result. The first value of a key wins, unless it has ended, or this one is to replace it.
     pub async fn keep(&self, entry: &Entry, ttl: Duration, replace: bool) -> Kept {
-        let mut command = redis::cmd("SET");
-        command.arg(result_key(&entry.key)).arg(encode(entry)).arg("EX").arg(ttl.as_secs().max(1));
-        if !replace {
-            command.arg("NX").arg("GET");
-        }
         let stores = &self.metrics.cache_stores;
-        let Some(before) = self.call::<redis::Value>(&command, self.write_timeout, stores).await else {
+        let value = encode(entry, &self.seal);
+        if value.len() > self.max_value {
+            Metrics::count(stores, "result", "too_large");
             return Kept::Not;
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SET").arg(result_key(&entry.key)).arg(value).arg("EX").arg((ttl + self.stale).as_secs().max(1));
+        if !replace {
+            pipeline.arg("NX").arg("GET");
+        }
+        let mut connection = self.connection.clone();
+        let call = pipeline.ignore_errors().query_async::<Vec<redis::Value>>(&mut connection);
+        let call = async { call.await.and_then(unless_refused) };
+        let before = self.call(call, self.write_timeout, stores).await;
+        // Without an answer it may be written all the same.
+        self.hot.drop_value(&entry.key);
+        let Some(before) = before else { return Kept::Not };
+        let first = before.into_iter().next().filter(|before| !replace && *before != redis::Value::Nil);
+        let Some(first) = first else {
+            Metrics::count(stores, "result", "stored");
+            return Kept::Stored;
         };
-        let first = match before {
-            redis::Value::BulkString(value) if !replace => decode(&value, &entry.key),
-            _ => {
-                Metrics::count(stores, "result", "stored");
-                return Kept::Stored;
-            }
-        };
-        match first {
-            Ok(first) => {
+        match self.read(first, &entry.key).filter(|first| first.expires_at > entry.created_at) {
+            Some(first) => {
                 Metrics::count(stores, "result", "kept");
                 Kept::First(Box::new(first))
             }
-            // A value that nobody may be told of must not stand in the way of one that is true.
-            Err(_) => Box::pin(self.keep(entry, ttl, true)).await,
+            // A value that nobody may be told of as the outcome must not stand in the way of one that is true.
+            None => Box::pin(self.keep(entry, ttl, true)).await,
         }
     }
 
     /// Remembers that these waiters were answered. Best effort: without it a redelivery is answered twice.
-    pub async fn record_answers(&self, waiter_ids: &[String], state: State) {
+    pub async fn record_answers(&self, answers: &[(String, State)]) {
         let mut pipeline = redis::pipe();
-        for waiter_id in waiter_ids {
+        for (waiter_id, state) in answers {
             pipeline
                 .cmd("SET")
                 .arg(answered_key(waiter_id))
@@ -155,27 +199,37 @@ impl Store {
     pub async fn was_answered(&self, waiter_id: &str) -> bool {
         let mut command = redis::cmd("EXISTS");
         command.arg(answered_key(waiter_id));
-        self.call::<bool>(&command, self.write_timeout, &self.metrics.cache_lookups).await.unwrap_or_default()
+        self.ask::<bool>(&command, self.write_timeout, &self.metrics.cache_lookups).await.unwrap_or_default()
     }
 
     /// Remembers that a request was cancelled, for when it comes. Best effort: `false` when the cache is away.
     pub async fn record_cancellation(&self, producer: Option<&str>, request_id: &str, reason: &str) -> bool {
         let mut command = redis::cmd("SET");
         command.arg(cancelled_key(producer, request_id)).arg(reason).arg("EX").arg(ANSWERED_FOR.as_secs());
-        self.call::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await.is_some()
+        self.ask::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await.is_some()
     }
 
     /// The reason, if the request was cancelled.
     pub async fn cancellation(&self, producer: Option<&str>, request_id: &str) -> Option<String> {
         let mut command = redis::cmd("GET");
         command.arg(cancelled_key(producer, request_id));
-        self.call::<Option<String>>(&command, self.write_timeout, &self.metrics.cache_lookups).await.flatten()
+        self.ask::<Option<String>>(&command, self.write_timeout, &self.metrics.cache_lookups).await.flatten()
     }
 
-    /// One command; `None` when the cache is away, which is counted in `family`.
-    async fn call<T: redis::FromRedisValue>(
+    async fn ask<T: redis::FromRedisValue>(
         &self,
         command: &redis::Cmd,
+        limit: Duration,
+        family: &crate::telemetry::metrics::ByOne,
+    ) -> Option<T> {
+        let mut connection = self.connection.clone();
+        self.call(command.query_async::<T>(&mut connection), limit, family).await
+    }
+
+    /// One call; `None` when the cache is away, which is counted in `family`.
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = redis::RedisResult<T>>,
         limit: Duration,
         family: &crate::telemetry::metrics::ByOne,
     ) -> Option<T> {
@@ -183,8 +237,7 @@ impl Store {
             Metrics::count(family, "result", "skipped");
             return None;
         }
-        let mut connection = self.connection.clone();
-        let answer = self.bounded(limit, command.query_async::<T>(&mut connection)).await;
+        let answer = self.bounded(limit, call).await;
         if answer.is_err() {
             Metrics::count(family, "result", "error");
         }
@@ -192,7 +245,7 @@ impl Store {
     }
 
     /// One call within its budget; its outcome is noted.
-    async fn bounded<T>(
+    pub(super) async fn bounded<T>(
         &self,
         limit: Duration,
         call: impl Future<Output = redis::RedisResult<T>>,
@@ -221,6 +274,18 @@ impl Store {
             _ => {}
         }
     }
+}
+
+/// A value of another type is an answer about the value; any other refusal is one about the cache.
+fn unless_refused(values: Vec<redis::Value>) -> redis::RedisResult<Vec<redis::Value>> {
+    for value in &values {
+        if let redis::Value::ServerError(error) = value
+            && error.code() != "WRONGTYPE"
+        {
+            return Err(error.clone().into());
+        }
+    }
+    Ok(values)
 }
 
 impl Entry {

@@ -153,7 +153,7 @@ async fn check_type(connection: &lapin::Connection, name: &str, state: &str, rep
 
 async fn check_cache(config: &Config, report: &mut Report) {
     let mend = "start Redis 7 or newer, or set `cache.url`; without it everything runs, and nothing is shared";
-    match Store::new(&config.cache, Health::default(), Metrics::default()) {
+    match Store::new(&config.cache, config.results.stale, Health::default(), Metrics::default()) {
         Err(error) => report.wrong("redis", error, mend),
         Ok(store) => match store.ping().await {
             Ok(()) => report.ok("redis", &config.cache.url),

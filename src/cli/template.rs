@@ -210,7 +210,7 @@ async fn namespaces(config: &Config) -> Namespaces {
 }
 
 async fn cached(config: &Config, key: &RequestKey) -> String {
-    let store = match Store::new(&config.cache, Health::default(), Metrics::default()) {
+    let store = match Store::new(&config.cache, config.results.stale, Health::default(), Metrics::default()) {
         Ok(store) => store,
         Err(why) => return format!("cannot ask: {why}"),
     };

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use tokio::sync::OnceCell;
 
 use super::{Completion, Error, Progress};
-use crate::cache::{Entry, Kept};
+use crate::cache::{Entry, Kept, Upload};
 use crate::cluster::{Jobs, Sighting};
 use crate::domain::event::JobInfo;
 use crate::domain::job::{self, Ending};
-use crate::domain::outcome::{Failure, FailureCode, Outcome};
+use crate::domain::manifest::RESULT_KEY;
+use crate::domain::outcome::{Failure, FailureCode, Outcome, Payload};
+use crate::domain::template::{ResultPlan, ResultSource};
 use crate::domain::waiter::Waiter;
 
 /// RabbitMQ 4 takes messages of up to 16 MiB, and base64 makes 4 bytes of 3.
@@ -26,6 +29,8 @@ pub(super) struct Told {
     pub(super) created_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) stored: bool,
+    /// What is kept of the key, looked for once when somebody would take it instead of a failure.
+    pub(super) kept: OnceCell<Option<Entry>>,
 }
 
 impl Told {
@@ -36,6 +41,7 @@ impl Told {
             created_at: entry.created_at,
             expires_at: Some(entry.expires_at),
             stored: true,
+            kept: OnceCell::new(),
         }
     }
 }
@@ -76,6 +82,7 @@ impl Completion {
     }
 
     async fn capture(&self, job: &Job, ending: &Ending, progress: &mut Progress) -> Result<Outcome, Error> {
+        progress.upload = job::upload_key(job);
         if *ending != Ending::Succeeded {
             return Ok(Outcome::Failed(Failure::of_job(ending, self.jobs_of(job).report(job).await)));
         }
@@ -83,6 +90,9 @@ impl Completion {
         let Some(plan) = job::result_plan(job) else {
             return unreadable("the Job does not say where its result is, or a newer version wrote it".into());
         };
+        if plan.source == ResultSource::Redis {
+            return self.capture_upload(plan, progress).await;
+        }
         match self.jobs_of(job).result(job, plan).await {
             Ok(Ok(payload)) => Ok(Outcome::Succeeded(payload)),
             Ok(Err(failure)) => Ok(Outcome::Failed(failure)),
@@ -97,11 +107,34 @@ impl Completion {
         }
     }
 
+    /// The result that the worker has put into Redis, which is its only copy.
+    async fn capture_upload(&self, plan: ResultPlan, progress: &mut Progress) -> Result<Outcome, Error> {
+        let failed = |code, why: String| Ok(Outcome::Failed(Failure::of_result(code, why)));
+        let Some(key) = &progress.upload else {
+            return failed(FailureCode::ResultUnreadable, "the Job does not say under which key its result is".into());
+        };
+        match self.store.upload(key, plan.max).await {
+            Ok(Upload::Bytes(bytes)) => Ok(Outcome::Succeeded(Payload::new(bytes))),
+            Ok(Upload::TooLarge(bytes)) => failed(
+                FailureCode::ResultTooLarge,
+                format!("the result has {bytes} bytes, more than the {} allowed (`result.max`)", plan.max),
+            ),
+            Ok(Upload::Missing) => failed(
+                FailureCode::ResultLost,
+                format!("the Job succeeded, but nothing stands in Redis under the {RESULT_KEY} it was given"),
+            ),
+            Err(why) if progress.unreadable_since.get_or_insert_with(Instant::now).elapsed() > self.grace => {
+                failed(FailureCode::ResultUnreadable, format!("Redis does not give the result: {why}"))
+            }
+            Err(why) => Err(Error::Upload(why)),
+        }
+    }
+
     /// Offers a success to the cache. Where another value of the key was first, that is the outcome.
     async fn keep(&self, job: &Job, outcome: Outcome, waiters: &[Waiter]) -> Told {
         let info = self.jobs_of(job).info(job);
         let now = Timestamp::now();
-        let told = Told { outcome, job: info, created_at: now, expires_at: None, stored: false };
+        let told = Told { outcome, job: info, created_at: now, expires_at: None, stored: false, kept: OnceCell::new() };
         let (Outcome::Succeeded(payload), Some(key)) = (&told.outcome, job::key(job)) else { return told };
         let plan = job::cache_plan(job);
         if plan.store {

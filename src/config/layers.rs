@@ -14,6 +14,8 @@ pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 const PREFIX: &str = "JOBQUAY__";
 /// The tables whose keys are the operator's own, each with the type of its values in the defaults.
 const FREE: [&str; 2] = ["inline.labels", "lanes"];
+/// What no message repeats.
+const SECRETS: [&str; 4] = ["amqp.url", "cache.url", "cache.hmac_key", "cache.hmac_previous"];
 
 /// Who set a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +92,8 @@ impl Layered {
         let shown = |key: &str, value: &Value| match key {
             "amqp.url" => format!("\"{}\"", config.amqp.url),
             "cache.url" => format!("\"{}\"", config.cache.url),
+            "cache.hmac_key" => format!("\"{}\"", config.cache.hmac_key),
+            "cache.hmac_previous" => format!("\"{}\"", config.cache.hmac_previous),
             _ => value.to_string(),
         };
         self.values.iter().map(|(key, (value, source))| (key.clone(), shown(key, value), source.clone())).collect()
@@ -99,13 +103,13 @@ impl Layered {
         let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let table: Table = text.parse().map_err(|error: toml::de::Error| Error::Syntax {
             origin: path.display().to_string(),
-            message: error.to_string(),
+            message: without_the_text(&text, &error),
         })?;
         for (key, value) in flatten(table) {
             let source = Source::File(path.to_owned());
             self.check_known(&key, &source)?;
             if let Some(known) = self.known_value(&key).filter(|known| !known.same_type(&value)) {
-                let found = value.to_string();
+                let found = if SECRETS.contains(&key.as_str()) { "***".to_owned() } else { value.to_string() };
                 return Err(Error::Type { origin: source.to_string(), key, expected: type_name(known), found });
             }
             self.values.insert(key, (value, source));
@@ -167,6 +171,12 @@ impl Layered {
             None => "configuration".into(),
         }
     }
+}
+
+/// The whole message quotes the line that it is about, and that may hold a secret.
+fn without_the_text(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 fn flatten(table: Table) -> BTreeMap<String, Value> {

@@ -1,4 +1,4 @@
-//! A URL that may hold a password.
+//! Texts that nothing prints: URLs that may hold a password, and keys.
 
 use std::fmt;
 
@@ -37,5 +37,33 @@ impl<'de> Deserialize<'de> for SecretUrl {
         // The text is left out of the error: it may hold the password.
         let text = String::deserialize(deserializer)?;
         Url::parse(&text).map(Self).map_err(|error| serde::de::Error::custom(format!("not a URL: {error}")))
+    }
+}
+
+/// A key; prints as `***`. Empty where there is none.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// The whole text, for what is keyed with it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "" } else { "***" })
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

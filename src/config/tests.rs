@@ -77,9 +77,30 @@ fn a_wrong_value_is_named_with_its_origin() {
 
 #[test]
 fn a_password_is_never_printed() {
-    let flags = ["amqp.url=amqp://anna:s3cret@host/%2f", "cache.url=redis://:s3cret@host"];
+    let key = format!("cache.hmac_key=s3cret-{}", "k".repeat(32));
+    let previous = format!("cache.hmac_previous=s3cret-{}", "p".repeat(32));
+    let flags = ["amqp.url=amqp://anna:s3cret@host/%2f", "cache.url=redis://:s3cret@host", &key, &previous];
     let (layered, config) = load("", &[], &flags).unwrap();
     let printed = format!("{config:?} {:?}", layered.lines(&config));
     assert!(!printed.contains("s3cret") && printed.contains("anna:***@host"), "{printed}");
-    assert!(!error("", &[], &["amqp.url=s3cret"]).contains("s3cret"));
+    assert!(printed.contains("(\"cache.hmac_key\", \"\\\"***\\\"\""), "{printed}");
+    for (file, flags) in [
+        ("", &["amqp.url=s3cret"][..]),
+        ("", &["cache.hmac_key=s3cret"]),
+        ("", &["cache.hmac_previous=s3cret-s3cret-s3cret-s3cret-s3cret"]),
+        ("[cache]\nhmac_key = [\"s3cret\"]\n", &[]),
+        ("[cache]\nhmac_key = \"s3cret\n", &[]),
+    ] {
+        let message = error(file, &[], flags);
+        assert!(!message.contains("s3cret"), "{message}");
+    }
+    assert!(error("[log]\n\nlevel = debug\n", &[], &[]).contains("line 3: "));
+}
+
+#[test]
+fn a_key_for_signatures_is_long_and_the_previous_one_needs_one_that_signs() {
+    let long = "k".repeat(32);
+    assert!(error("", &[], &["cache.hmac_key=short"]).contains("`cache.hmac_key`: has fewer than 32 characters"));
+    assert!(error("", &[], &[&format!("cache.hmac_previous={long}")]).contains("without `cache.hmac_key`"));
+    assert!(load("", &[], &[&format!("cache.hmac_key={long}")]).is_ok());
 }

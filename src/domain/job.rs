@@ -224,6 +224,17 @@ pub fn result_plan(job: &Job) -> Option<ResultPlan> {
     parsed(job, manifest::RESULT)
 }
 
+/// Where in Redis the worker puts its result; only a key of the form that jobquay gives out is followed.
+pub fn upload_key(job: &Job) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Upload {
+        key: String,
+    }
+    parsed(job, manifest::RESULT)
+        .map(|upload: Upload| upload.key)
+        .filter(|key| key.starts_with(manifest::UPLOAD_PREFIX))
+}
+
 /// How the result is kept; an annotation that was tampered with reads as "not at all".
 pub fn cache_plan(job: &Job) -> CachePlan {
     parsed(job, manifest::CACHE).unwrap_or(CachePlan { store: false, ttl_seconds: 0 })

@@ -44,6 +44,11 @@ pub const OVERFLOW_PREFIX: &str = "jobquay.dev/overflow.";
 /// Followed by 16 hex digits.
 pub const WAITER_PREFIX: &str = "jobquay.dev/w.";
 
+/// Names, for a worker whose result is read from Redis, the key to put it under.
+pub const RESULT_KEY: &str = "JOBQUAY_RESULT_KEY";
+/// Begins that key in Redis; followed by 64 hex digits.
+pub const UPLOAD_PREFIX: &str = "jobquay:upload:";
+
 /// A finished Job stands in the way of a handler that was slow between its lookup and its create.
 const MIN_TTL_SECONDS: i32 = 30;
 /// Room for `jq-`, this, `-` and 26 characters in 48, so that pods' names stay below 63.
@@ -135,7 +140,7 @@ impl Plan {
         spec.pod_replacement_policy = Some("Failed".into());
         let pod = spec.template.metadata.get_or_insert_default();
         pod.labels.get_or_insert_default().extend(labels);
-        if self.result.source != ResultSource::None {
+        if self.result.source.is_pod() {
             pod.finalizers = Some(vec![POD_FINALIZER.into()]);
         }
         if let Some(pod) = &mut spec.template.spec {
@@ -143,11 +148,22 @@ impl Plan {
             for container in &mut pod.containers {
                 add_trace(container, waiter);
             }
+            if let (Some(key), Some(worker)) = (self.upload_key(waiter), pod.containers.first_mut()) {
+                let variable = EnvVar { name: RESULT_KEY.into(), value: Some(key), value_from: None };
+                worker.env.get_or_insert_default().push(variable);
+            }
             if let Some(class) = &self.priority_class {
                 pod.priority_class_name = Some(class.clone());
             }
         }
         Ok(job)
+    }
+
+    /// The key in Redis under which the worker puts its result: one of this run alone, or a worker that
+    /// outlives its Job would write into the next one's.
+    fn upload_key(&self, creator: &Waiter) -> Option<String> {
+        let run = || self.lock.alone(&format!("{}/{}", creator.id(), creator.received_at));
+        (self.result.source == ResultSource::Redis).then(|| format!("{UPLOAD_PREFIX}{}", run().hex()))
     }
 
     fn own_labels(&self) -> Vec<(String, String)> {
@@ -163,9 +179,13 @@ impl Plan {
     }
 
     fn annotations(&self, waiter: &Waiter) -> Vec<(String, String)> {
+        let mut result = json!(self.result);
+        if let Some(key) = self.upload_key(waiter) {
+            result["key"] = key.into();
+        }
         let mut annotations = vec![
             (KEY.into(), self.key.to_string()),
-            (RESULT.into(), json!(self.result).to_string()),
+            (RESULT.into(), result.to_string()),
             (CACHE.into(), json!(self.cache).to_string()),
             (LIMITS.into(), json!(self.limits).to_string()),
             (waiter_annotation(waiter), encode_waiter(waiter)),

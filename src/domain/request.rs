@@ -100,6 +100,8 @@ pub struct CacheControl {
     /// A cached result older than this is a miss.
     pub max_age: Option<Duration>,
     pub no_store: bool,
+    /// For so long after its end a kept result answers when the run fails.
+    pub stale_if_error: Option<Duration>,
     /// Keeps requests apart that would otherwise share a key.
     pub salt: Option<String>,
 }
@@ -178,6 +180,7 @@ fn waiter_of(arrival: &Arrival) -> Waiter {
         tracestate,
         created_job: false,
         overwrites: false,
+        stale_if_error: None,
         producer: arrival.user_id.clone(),
         wants_progress: false,
         cancelled: None,
@@ -354,6 +357,7 @@ fn parse_cache(value: Value, pointer: &str) -> Result<CacheControl, Rejection> {
         ttl: fields.duration("ttl")?,
         max_age: fields.duration("max_age")?,
         no_store: fields.bool("no_store")?.unwrap_or_default(),
+        stale_if_error: fields.duration("stale_if_error")?,
         salt: fields.string("salt")?,
     };
     fields.finish()?;

@@ -78,7 +78,16 @@ pub enum ResultSource {
     Auto,
     TerminationMessage,
     Stdout,
+    /// Redis, where the worker puts it under the key that its environment names.
+    Redis,
     None,
+}
+
+impl ResultSource {
+    /// Whether the pod is needed until its result is read.
+    pub fn is_pod(self) -> bool {
+        !matches!(self, Self::Redis | Self::None)
+    }
 }
 
 /// Budgets of a Job. `start` and `run` together are its `activeDeadlineSeconds`.
@@ -213,6 +222,7 @@ impl Template {
         manifest::check(&document.job)?;
         substitution::check(&document.job, &schema)?;
         let result = load_result(&document.result, defaults)?;
+        manifest::check_environment(&document.job, result.source)?;
         let cache = load_cache(document.cache.as_ref())?;
         manifest::check_namespace(&document.job, &cache.ignore, defaults.namespaces.as_ref())?;
         manifest::check_fields(&document.job, schema)?;

@@ -31,6 +31,7 @@ pub fn trial(catalog: &Catalog, template: &Template) -> Option<Result<Trial, Rej
         tracestate: None,
         created_job: true,
         overwrites: false,
+        stale_if_error: None,
         producer: None,
         wants_progress: false,
         cancelled: None,

@@ -31,6 +31,9 @@ pub struct Waiter {
     /// The result replaces a cached one (`cache.mode` `refresh` or `bypass`).
     #[serde(rename = "o", default, skip_serializing_if = "is_false")]
     pub overwrites: bool,
+    /// For so many seconds after its end a kept result answers when the run fails.
+    #[serde(rename = "se", default, skip_serializing_if = "Option::is_none")]
+    pub stale_if_error: Option<u64>,
     /// The broker-validated name of whoever asked; only they can cancel.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub producer: Option<String>,
@@ -76,6 +79,7 @@ mod tests {
             tracestate: None,
             created_job: false,
             overwrites: false,
+            stale_if_error: None,
             producer: None,
             wants_progress: false,
             cancelled: None,

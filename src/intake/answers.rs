@@ -1,10 +1,8 @@
 //! Answers that need no Job: hits, refusals, and requests that came too late.
 
-use jiff::Timestamp;
-
 use super::{Intake, Unsettled};
 use crate::cache::Entry;
-use crate::domain::event::{Event, ResultView, ServedBy, Timings, Verdict};
+use crate::domain::event::{Event, Timings, Verdict};
 use crate::domain::manifest::Plan;
 use crate::domain::rejection::Rejection;
 use crate::domain::request::{Arrival, Request};
@@ -12,23 +10,8 @@ use crate::domain::waiter::Waiter;
 
 impl Intake {
     pub(super) async fn answer_from_cache(&self, waiter: Waiter, plan: &Plan, entry: &Entry) -> Result<(), Unsettled> {
-        let reference = self.replies.reference(&plan.key, &entry.payload);
-        let view = ResultView {
-            payload: &entry.payload,
-            age_seconds: entry.age(Timestamp::now()).as_secs(),
-            expires_at: Some(entry.expires_at),
-            reference: reference.as_ref(),
-        };
-        let result = (!entry.payload.is_none()).then_some(view);
-        let event = Event {
-            waiter: &self.addressed(waiter),
-            verdict: Verdict::Succeeded { served_by: ServedBy::Cache, result },
-            key: Some(&plan.key),
-            template: Some(&plan.template),
-            job: Some(&entry.job),
-            timings: Timings::default(),
-        };
-        Ok(self.replies.send(&event).await?)
+        self.replies.send_cached(&self.addressed(waiter), &plan.template, entry).await?;
+        Ok(())
     }
 
     /// Says that the request has its place, to those who want to know. One that comes from its lane had its
@@ -73,7 +56,7 @@ impl Intake {
         let event =
             Event { waiter: &waiter, verdict, key: None, template: None, job: None, timings: Timings::default() };
         self.replies.send(&event).await?;
-        self.store.record_answers(&[waiter.id()], event.state()).await;
+        self.store.record_answers(&[(waiter.id(), event.state())]).await;
         Ok(())
     }
 }

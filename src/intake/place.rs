@@ -243,22 +243,23 @@ impl Intake {
 
     async fn look_up(&self, quest: &Quest<'_>) -> Lookup {
         let Quest { request, plan, .. } = quest;
+        let now = Timestamp::now();
+        let fresh = |entry: &Entry| {
+            entry.expires_at > now && request.cache.max_age.is_none_or(|max_age| entry.age(now) <= max_age)
+        };
         let looks_for_result = matches!(request.cache.mode, CacheMode::Use | CacheMode::Only);
         let found = match (looks_for_result, quest.may_stand) {
             (_, true) => self.store.look_up_patiently(&plan.key, Some(&quest.waiter.id())).await,
-            (true, false) => self.store.look_up(&plan.key).await,
+            (true, false) => self.store.look_up(&plan.key, fresh).await,
             (false, false) => return Lookup::default(),
         };
         if !looks_for_result {
             return Lookup { entry: None, ..found };
         }
-        let now = Timestamp::now();
-        let fresh = |entry: &Entry| {
-            entry.expires_at > now && request.cache.max_age.is_none_or(|max_age| entry.age(now) <= max_age)
-        };
         let word = match &found.entry {
             None => "miss",
             Some(entry) if !fresh(entry) => "stale",
+            Some(_) if found.hot => "hot",
             Some(_) => "hit",
         };
         Metrics::count(&self.metrics.cache_lookups, "result", word);
@@ -270,7 +271,8 @@ impl Intake {
         // A request that found the cached value too old, or did not look, wants a new one kept.
         let overwrites =
             matches!(request.cache.mode, CacheMode::Refresh | CacheMode::Bypass) || request.cache.max_age.is_some();
-        Waiter { overwrites, ..self.addressed(request.waiter.clone()) }
+        let stale_if_error = request.cache.stale_if_error.map(|stale| stale.as_secs());
+        Waiter { overwrites, stale_if_error, ..self.addressed(request.waiter.clone()) }
     }
 
     /// Waits after a failed call.

@@ -27,9 +27,11 @@ pub struct Metrics {
     pub redelivered: Counter,
     /// By `outcome` and `served_by`.
     pub finished: ByTwo,
-    /// By `result`: hit, miss, stale; and why a miss was one without a look at a value: invalid, error, skipped.
+    /// By `result`: hit, hot (without Redis), miss, stale; and why a miss was one without a look at a value: error, skipped.
     pub cache_lookups: ByOne,
-    /// By `result`: stored, kept (another value was first), error, skipped.
+    /// By `reason`: size, version, signature, header, key, bytes.
+    pub cache_invalid: ByOne,
+    /// By `result`: stored, kept (another value was first), too_large, error, skipped.
     pub cache_stores: ByOne,
     /// Requests that were put into a lane.
     pub parked: Counter,
@@ -84,6 +86,7 @@ impl Exposition {
         registry.register("redeliveries", "Requests that the broker delivered again", m.redelivered);
         registry.register("requests_finished", "Terminal events that were confirmed", m.finished);
         registry.register("cache_lookups", "Lookups in the result cache", m.cache_lookups);
+        registry.register("cache_invalid", "Cached values that do not verify, and so are no results", m.cache_invalid);
         registry.register("cache_stores", "Results offered to the result cache", m.cache_stores);
         registry.register("requests_parked", "Requests that found no slot and wait in their lane", m.parked);
         registry.register("slots_taken", "Jobs alive or being created, by lane", m.slots_taken);

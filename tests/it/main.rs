@@ -7,6 +7,9 @@
 mod support;
 
 mod cache_control;
+mod cache_hot;
+mod cache_table;
+mod cache_values;
 mod cancel;
 mod collisions;
 mod command_line;

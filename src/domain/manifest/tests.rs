@@ -77,6 +77,7 @@ fn waiter() -> Waiter {
         tracestate: None,
         created_job: true,
         overwrites: false,
+        stale_if_error: None,
         producer: None,
         wants_progress: false,
         cancelled: None,
@@ -114,6 +115,25 @@ fn own_labels_win_and_the_pod_is_held_only_where_it_is_the_source() {
     let held = |job: &Job| job.spec.as_ref().unwrap().template.metadata.as_ref().unwrap().finalizers.clone();
     assert_eq!(held(&job), Some(vec![POD_FINALIZER.to_owned()]));
     assert_eq!(held(&plan(ResultSource::None).manifest(&waiter()).unwrap()), None);
+}
+
+#[test]
+fn a_worker_that_uploads_is_told_its_runs_own_key() {
+    let key = |waiter: &Waiter| {
+        let job = plan(ResultSource::Redis).manifest(waiter).unwrap();
+        let key = crate::domain::job::upload_key(&job).unwrap();
+        let pod = job.spec.unwrap().template;
+        let variable = pod.spec.unwrap().containers[0].env.clone().unwrap().pop().unwrap();
+        assert_eq!((variable.name.as_str(), variable.value.as_ref()), (RESULT_KEY, Some(&key)));
+        assert_eq!(pod.metadata.unwrap().finalizers, None, "the pod is not needed");
+        assert_eq!(key.strip_prefix(UPLOAD_PREFIX).map(str::len), Some(64));
+        key
+    };
+    let later = Waiter { received_at: Timestamp::MAX, ..waiter() };
+    assert_eq!(key(&waiter()), key(&waiter()));
+    assert_ne!(key(&waiter()), key(&later));
+    let elsewhere = plan(ResultSource::Stdout).manifest(&waiter()).unwrap();
+    assert_eq!(crate::domain::job::upload_key(&elsewhere), None);
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub struct CacheDocument {
     pub ttl: Option<DurationText>,
     /// A cached result that is older is a miss.
     pub max_age: Option<DurationText>,
+    /// How long after its end a kept result still answers when the run fails.
+    pub stale_if_error: Option<DurationText>,
     /// The result is not kept.
     #[schemars(extend("default" = false))]
     pub no_store: Option<bool>,

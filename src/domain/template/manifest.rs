@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::schema::Schema;
 use super::substitution::Scope;
-use super::{child, substitution};
+use super::{ResultSource, child, substitution};
+use crate::domain::manifest::RESULT_KEY;
 use crate::domain::names::is_label;
 use crate::domain::namespaces::Namespaces;
 
@@ -42,6 +43,17 @@ pub(super) fn check(job: &Value) -> Result<(), String> {
     match job.pointer("/spec/template/spec/containers").and_then(Value::as_array) {
         Some(containers) if !containers.is_empty() => Ok(()),
         _ => Err("job.spec.template.spec.containers: needs a container; the first one gives the result".into()),
+    }
+}
+
+/// The variable that jobquay sets for the worker must not be the template's own.
+pub(super) fn check_environment(job: &Value, source: ResultSource) -> Result<(), String> {
+    let env = job.pointer("/spec/template/spec/containers/0/env").and_then(Value::as_array);
+    match env.into_iter().flatten().position(|variable| variable["name"] == RESULT_KEY) {
+        Some(index) if source == ResultSource::Redis => Err(format!(
+            "job.spec.template.spec.containers.0.env.{index}: {RESULT_KEY} is set by jobquay where `result.source` is `redis`; remove it or use another source"
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -84,6 +84,15 @@ fn a_wrong_template_is_refused_by_the_name_of_its_field() {
 }
 
 #[test]
+fn the_variable_that_names_the_key_of_a_result_is_jobquays() {
+    let own = THUMBNAIL.replace("image:", "env: [{name: A}, {name: JOBQUAY_RESULT_KEY, value: mine}], image:");
+    assert!(load(&own).is_ok(), "it says nothing where the source is another");
+    let error = load(&own.replace("source: stdout", "source: redis")).unwrap_err();
+    assert!(error.contains("containers.0.env.1: JOBQUAY_RESULT_KEY is set by jobquay"), "{error}");
+    assert!(load(&THUMBNAIL.replace("source: stdout", "source: redis")).is_ok());
+}
+
+#[test]
 fn parameters_get_their_defaults_and_are_checked_with_a_pointer() {
     let template = load(THUMBNAIL).unwrap();
     assert_eq!(template.accept(params(json!({"url": "u"}))).unwrap(), json!({"url": "u", "width": 256, "trace": ""}));

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::requests::check_keys;
 use super::*;
-use crate::cache;
+use crate::cache::{self, Seal};
 use crate::domain::job;
 use crate::domain::key::RequestKey;
 use crate::domain::template::{ResultPlan, ResultSource};
@@ -165,6 +165,7 @@ fn a_job_of_version_1_is_read_with_everyone_who_waits_on_it() {
         tracestate: None,
         created_job: false,
         overwrites: false,
+        stale_if_error: None,
         producer: None,
         wants_progress: false,
         cancelled: None,
@@ -200,7 +201,7 @@ fn a_job_of_version_1_is_read_with_everyone_who_waits_on_it() {
 #[test]
 fn a_cached_value_of_version_1_is_a_result() {
     let key = RequestKey::from_hex(&"ab".repeat(32)).unwrap();
-    let entry = cache::decode(read("tests/fixtures/v1/cache-value.txt").as_bytes(), &key).unwrap();
+    let entry = cache::decode(read("tests/fixtures/v1/cache-value.txt").as_bytes(), &key, &Seal::default()).unwrap();
     assert_eq!(entry.payload.bytes, b"{\"hello\":\"Ada\"}\n");
     assert_eq!((entry.job.name.as_str(), entry.payload.content_type.as_str()), ("jq-echo-x", "application/json"));
     assert_eq!(cache::result_key(&key), format!("jobquay:result:{}", "ab".repeat(32)));

@@ -1,6 +1,6 @@
 //! A watch recording of the Jobs of a namespace, and what it shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
@@ -20,7 +20,8 @@ pub(crate) struct Recorder {
 struct Seen {
     /// uid → key, of those that exist and have not ended.
     live: BTreeMap<String, String>,
-    all: BTreeSet<String>,
+    /// uid → the Job as it was first seen.
+    all: BTreeMap<String, Job>,
     violations: Vec<String>,
 }
 
@@ -48,6 +49,15 @@ impl Recorder {
         self.seen.lock().expect("nobody panics with it").all.len()
     }
 
+    /// How many of them have a label with this value.
+    pub(crate) fn jobs_with(&self, label: &str, value: &str) -> usize {
+        let seen = self.seen.lock().expect("nobody panics with it");
+        let has = |job: &&Job| {
+            job.metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|it| it == value)
+        };
+        seen.all.values().filter(has).count()
+    }
+
     /// Fails when two Jobs of one key were alive at once, or one went without being let go.
     pub(crate) fn assert_sound(&self) {
         let violations = self.seen.lock().expect("nobody panics with it").violations.clone();
@@ -71,7 +81,7 @@ impl Seen {
             .and_then(|annotations| annotations.get("jobquay.dev/key"))
             .cloned()
             .unwrap_or_default();
-        self.all.insert(uid.clone());
+        self.all.entry(uid.clone()).or_insert_with(|| job.clone());
         if jobquay::domain::job::ending(job).is_some() {
             self.live.remove(&uid);
             return;

@@ -1,0 +1,59 @@
+//! The signature over a cached value: HMAC-SHA256, with one key that signs and one more that is accepted.
+//!
+//! Who can write to Redis but has no key can take a result away, and bring back an old one of the same
+//! key, but never make one.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key, Tag};
+
+use crate::config::SecretText;
+
+/// Begins the line of a signature, the rest of which is [`DIGITS`] hex digits.
+pub(super) const PREFIX: &str = "hmac-sha256:";
+pub(super) const DIGITS: usize = 64;
+
+/// The keys, if there are any.
+#[derive(Debug, Default)]
+pub struct Seal {
+    /// The first one signs.
+    keys: Vec<Key>,
+}
+
+impl Seal {
+    pub fn new(key: &SecretText, previous: &SecretText) -> Self {
+        let keys = [key, previous].into_iter().filter(|key| !key.is_empty());
+        Self { keys: keys.map(|key| Key::new(HMAC_SHA256, key.expose().as_bytes())).collect() }
+    }
+
+    /// Whether every value must have a good signature.
+    pub(super) fn is_required(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The line that goes between the first and the second of `parts`; `None` without a key.
+    pub(super) fn line(&self, parts: &[&[u8]]) -> Option<String> {
+        let tag = sign(self.keys.first()?, parts);
+        let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(format!("{PREFIX}{digits}\n"))
+    }
+
+    /// Whether `digits` are the signature of `parts` under one of the keys.
+    pub(super) fn accepts(&self, parts: &[&[u8]], digits: &[u8]) -> bool {
+        let Some(given) = from_hex(digits) else { return false };
+        self.keys.iter().any(|key| verify_slices_are_equal(sign(key, parts).as_ref(), &given).is_ok())
+    }
+}
+
+fn sign(key: &Key, parts: &[&[u8]]) -> Tag {
+    let mut context = Context::with_key(key);
+    parts.iter().for_each(|part| context.update(part));
+    context.sign()
+}
+
+fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.len() == DIGITS)?;
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..DIGITS / 2).map(|index| u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).ok()).collect()
+}
