@@ -1,6 +1,8 @@
 //! Answers on their way out: an event to its reply queue, confirmed and not returned, or to where
 //! an operator finds it.
 
+mod exchange;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,6 +18,7 @@ use crate::domain::request::Arrival;
 use crate::domain::waiter::Waiter;
 use crate::queue::{DEAD, Error, Message, Publisher, Receipt, UNDELIVERABLE, aside};
 use crate::telemetry::metrics::Metrics;
+pub use exchange::Exchange;
 
 /// The broker's name for a requester that waits on its own channel. Brokers up to 4.0 return such a
 /// message although it arrived, later ones never do: it is best effort either way.
@@ -28,7 +31,7 @@ pub struct Replies {
     pub publisher: Publisher,
     pub instance: String,
     /// The topic exchange that gets every event.
-    pub exchange: Option<String>,
+    pub exchange: Option<Exchange>,
     pub public_url: Option<String>,
     /// In bytes.
     pub inline_max: u64,
@@ -39,15 +42,15 @@ impl Replies {
     /// Sends a terminal event and returns when it is safe: confirmed where it belongs, or set aside.
     pub async fn send(&self, event: &Event<'_>) -> Result<(), Error> {
         let body: Arc<[u8]> = event.encode(&self.instance, Timestamp::now()).into();
-        if let Some(exchange) = &self.exchange {
-            self.publisher.publish(broadcast(exchange, event, Arc::clone(&body))).await?;
-        }
         if let Some(queue) = &event.waiter.reply_to {
             let mandatory = !queue.starts_with(DIRECT_REPLY);
-            let message = Message { routing_key: queue.clone(), mandatory, ..message(event, body) };
+            let message = Message { routing_key: queue.clone(), mandatory, ..message(event, Arc::clone(&body)) };
             if let Err(reason) = self.deliver(message.clone()).await? {
                 self.set_aside(message, queue, &reason).await?;
             }
+        }
+        if let Some(exchange) = &self.exchange {
+            exchange.send(&self.publisher, event, body).await?;
         }
         self.metrics.finished(event.state().as_str(), event.served_by().map_or("", |served_by| served_by.as_str()));
         info!(
@@ -91,12 +94,12 @@ impl Replies {
             return Ok(());
         }
         let body: Arc<[u8]> = event.encode(&self.instance, Timestamp::now()).into();
-        if let Some(exchange) = &self.exchange {
-            self.publisher.publish(broadcast(exchange, event, Arc::clone(&body))).await?;
-        }
         if let Some(queue) = asked {
-            let message = Message { routing_key: queue.clone(), mandatory: false, ..message(event, body) };
+            let message = Message { routing_key: queue.clone(), mandatory: false, ..message(event, Arc::clone(&body)) };
             self.publisher.publish(message).await?;
+        }
+        if let Some(exchange) = &self.exchange {
+            exchange.send(&self.publisher, event, body).await?;
         }
         Ok(())
     }
@@ -187,15 +190,6 @@ impl Replies {
             ),
         }
         Ok(())
-    }
-}
-
-fn broadcast(exchange: &str, event: &Event<'_>, body: Arc<[u8]>) -> Message {
-    Message {
-        exchange: exchange.to_owned(),
-        routing_key: event.routing_key(),
-        mandatory: false,
-        ..message(event, body)
     }
 }
 

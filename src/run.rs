@@ -21,7 +21,7 @@ use crate::http::{self, Pages};
 use crate::intake::Intake;
 use crate::overdue::{self, Clock};
 use crate::queue::{Consumer, Overflow, Parking, publisher};
-use crate::reply::Replies;
+use crate::reply::{Exchange, Replies};
 use crate::rules::Keeper;
 use crate::shutdown::Signals;
 use crate::slots::Slots;
@@ -77,7 +77,7 @@ async fn start(
     let replies = Arc::new(Replies {
         publisher,
         instance: config.instance.clone(),
-        exchange: config.events.exchange.clone(),
+        exchange: config.events.exchange.clone().map(Exchange::new),
         public_url: config.http.public_url.clone(),
         inline_max: config.results.inline_max,
         metrics: metrics.clone(),
