@@ -49,7 +49,6 @@ async fn a_value_replaced_through_the_dispatcher_is_not_served_again() {
     let script = json!({"script": "cat /proc/sys/kernel/random/uuid"});
     let ask = |cache| Request::json(&json!({"template": "script", "params": script, "cache": cache}));
     let mut before = producer.ask(ask(json!({}))).await;
-    // The second of them finds what is held too old, and asks Redis.
     for replaces in [json!({"mode": "refresh"}), json!({"max_age": "1s"}), json!({"mode": "bypass"})] {
         world.settled().await;
         for _ in 0..2 {
@@ -65,6 +64,27 @@ async fn a_value_replaced_through_the_dispatcher_is_not_served_again() {
         before = new;
     }
     assert!(dispatcher.metric("jobquay_cache_lookups_total", "result=\"hot\"") >= 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_what_is_held_does_not_do_redis_is_asked() {
+    let world = World::new("hot-too-old").await;
+    let recorder = world.recorder();
+    let dispatcher = world.dispatcher_with(&["cache.hot_bytes=1MiB", "cache.hot_ttl=1h"]).await;
+    let mut producer = world.producer().await;
+    producer.ask(random("one")).await;
+    world.settled().await;
+    tokio::time::sleep(Duration::from_millis(5100)).await;
+    let held = producer.ask(random("one")).await;
+    overwrite(&held).await;
+    let params = json!({"script": "cat /proc/sys/kernel/random/uuid", "tag": "one"});
+    let younger = json!({"template": "script", "params": params, "cache": {"max_age": "5s"}});
+    for _ in 0..2 {
+        let event = producer.ask(Request::json(&younger)).await;
+        assert_eq!((event.served_by(), event.result("text")), ("cache", &json!("ffffffff")));
+    }
+    assert_eq!(dispatcher.metric("jobquay_cache_lookups_total", "result=\"hot\""), 1.0, "then that is held");
+    assert_eq!(recorder.jobs(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
