@@ -11,6 +11,7 @@ mod jobs;
 mod join;
 mod known;
 mod overdue;
+mod placement;
 mod pods;
 mod result;
 mod watch;
@@ -21,9 +22,10 @@ use kube::core::Status;
 
 pub use cancel::Withdrawn;
 pub use client::{Clients, Origin};
-pub use jobs::{Claim, Jobs, Placement, Released};
+pub use jobs::{Jobs, Released};
 pub use join::{Joiner, Target, joiner};
 pub use overdue::{PodSighted, watch_pods};
+pub use placement::{Claim, Placement};
 pub use watch::{Sighted, Sighting, watch};
 
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@
 
 mod answers;
 mod cancel;
+mod lookup;
 mod patience;
 mod place;
 

@@ -31,7 +31,7 @@ pub fn event() -> Value {
 
 /// A file of `templates.dir`.
 pub fn template() -> Value {
-    document::<template::Document>("template", SchemaSettings::draft2020_12().for_deserialize())
+    document::<template::document::Document>("template", SchemaSettings::draft2020_12().for_deserialize())
 }
 
 /// The file `policy.file`.

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::join::{JoinVerdict, Joiner, Target};
 use super::known::Known;
+use super::placement::{Claim, Placement};
 use super::{Clients, Error, Sighting, call};
 use crate::domain::event::JobInfo;
 use crate::domain::job::{Load, Standing, attempts, finalizer_index, standing};
@@ -35,56 +36,6 @@ pub struct Jobs {
     joiner: Joiner,
     known: Known,
     metrics: Metrics,
-}
-
-/// Where a request found its place.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Placement {
-    Created {
-        uid: String,
-    },
-    Joined,
-    /// (d) It was answered; only the acknowledgement was lost.
-    Answered,
-    /// This request was cancelled, and its mark stands on the Job.
-    Cancelled(String),
-    /// (a) Somebody else's object holds the name.
-    Foreign {
-        name: String,
-        why: String,
-    },
-    /// (b) The Job is going away.
-    Terminating,
-    /// (f) It has changed or gone since it was read.
-    Moved,
-    /// The API server will not create this Job, now or later.
-    Denied(String),
-    /// (e) The Job has answered everyone it owed, and not this request.
-    Ended {
-        uid: String,
-    },
-    /// No more waiters fit on the Job: to its overflow queue.
-    Full(Target),
-    /// A Job of the key lives, and the request wanted none to.
-    Duplicate,
-    /// Too long since the lookup: a Job may have come and gone meanwhile.
-    TooSlow,
-}
-
-/// One request's claim to a place.
-#[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
-    pub waiter: &'a Waiter,
-    /// Whether an earlier try may have put this waiter on a Job: the request was delivered before, or a
-    /// call for it had no answer.
-    pub may_stand: bool,
-    /// Whether a call for it may still take effect.
-    pub undecided: bool,
-    pub may_join: bool,
-    /// Whether only a result will do that is made from now on (`refresh`).
-    pub wants_new: bool,
-    /// When the cache said "miss".
-    pub looked_up: Instant,
 }
 
 /// What became of the wish to let a Job go.

@@ -2,6 +2,7 @@
 //!
 //! What it must not do: look at templates, policy or the cache. It says only what was asked.
 
+mod body;
 pub mod document;
 mod inline;
 mod label;
@@ -13,15 +14,10 @@ use serde_json::{Map, Value};
 
 pub use inline::{InlineJob, SecretMount};
 
-use super::fields::Fields;
-use super::json::{self, FaultKind};
-use super::rejection::{Code, Rejection};
+use super::rejection::Rejection;
 use super::waiter::Waiter;
+use body::{Body, parse_body};
 
-/// Longer ids would not fit into an event id, which is an AMQP short string (255 bytes).
-const MAX_REQUEST_ID: usize = 200;
-/// A reason stands in an annotation of the Job, beside 255 others.
-const MAX_REASON: usize = 256;
 /// The limit that W3C trace context asks implementations to propagate at least.
 const MAX_TRACESTATE: usize = 512;
 
@@ -185,183 +181,6 @@ fn waiter_of(arrival: &Arrival) -> Waiter {
         wants_progress: false,
         cancelled: None,
     }
-}
-
-enum Body {
-    Run(Box<Run>),
-    Cancel { request_id: String, reason: Option<String> },
-}
-
-struct Run {
-    work: Work,
-    cache: CacheControl,
-    on_duplicate: OnDuplicate,
-    deadline: Option<Timestamp>,
-    wants_progress: bool,
-    labels: Vec<(String, String)>,
-}
-
-fn parse_body(arrival: &Arrival, max_body: u64, waiter: &mut Waiter) -> Result<Body, Rejection> {
-    if waiter.request_id.len() > MAX_REQUEST_ID {
-        // A name of the same length for every retry of the message, so that its answers still agree.
-        waiter.request_id = format!("oversized-{}", waiter.id());
-        return Err(Rejection::new(Code::Malformed, format!("the message_id is longer than {MAX_REQUEST_ID} bytes")));
-    }
-    if arrival.body.len() as u64 > max_body {
-        return Err(Rejection::new(
-            Code::TooLarge,
-            format!("the body has {} bytes; at most {max_body} are allowed (`intake.max_body`)", arrival.body.len()),
-        ));
-    }
-    if let Some(encoding) =
-        arrival.content_encoding.as_deref().filter(|encoding| !["", "identity", "utf-8"].contains(encoding))
-    {
-        return Err(Rejection::new(
-            Code::Malformed,
-            format!("the content_encoding `{encoding}` is not supported; send plain JSON"),
-        ));
-    }
-    let content_type = arrival.content_type.as_deref().unwrap_or("application/json");
-    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "" | "application/json" => parse_request(read_json(&arrival.body)?, ""),
-        "application/cloudevents+json" => parse_cloud_event(arrival, waiter),
-        _ => Err(Rejection::new(
-            Code::Malformed,
-            format!("the content_type `{content_type}` is not application/json or application/cloudevents+json"),
-        )),
-    }
-}
-
-fn read_json(body: &[u8]) -> Result<Value, Rejection> {
-    json::parse(body).map_err(|fault| {
-        let code = match fault.kind {
-            FaultKind::NumberOutOfRange => Code::NumberOutOfRange,
-            FaultKind::Syntax(_) | FaultKind::DuplicateKey => Code::Malformed,
-        };
-        Rejection::at(code, &fault.pointer, fault.to_string())
-    })
-}
-
-/// A CloudEvent in structured mode: `data` is the request, `source` and `id` identify it.
-fn parse_cloud_event(arrival: &Arrival, waiter: &mut Waiter) -> Result<Body, Rejection> {
-    let mut event = Fields::of(read_json(&arrival.body)?, "")?;
-    if event.required_string("specversion")? != "1.0" {
-        return Err(Rejection::at(Code::Malformed, "/specversion", "only CloudEvents 1.0 is known"));
-    }
-    let identity = format!("{}/{}", attribute(&mut event, "source")?, attribute(&mut event, "id")?);
-    if arrival.message_id.is_none() {
-        if identity.len() > MAX_REQUEST_ID {
-            return Err(Rejection::at(
-                Code::Malformed,
-                "/id",
-                format!("source and id together are longer than {MAX_REQUEST_ID} bytes"),
-            ));
-        }
-        waiter.request_id = identity;
-    }
-    let data = event
-        .take("data")
-        .ok_or_else(|| Rejection::at(Code::Malformed, "/data", "`data` is missing: it holds the request"))?;
-    parse_request(data, "/data")
-}
-
-/// CloudEvents 1.0: what identifies an event is never empty.
-fn attribute(event: &mut Fields, name: &'static str) -> Result<String, Rejection> {
-    let text = event.required_string(name)?;
-    if text.is_empty() {
-        return Err(Rejection::at(Code::Malformed, &event.pointer_to(name), format!("`{name}` is empty")));
-    }
-    Ok(text)
-}
-
-fn parse_request(value: Value, pointer: &str) -> Result<Body, Rejection> {
-    let mut fields = Fields::of(value, pointer)?;
-    if let Some(cancel) = fields.take("cancel") {
-        return parse_cancel(cancel, fields);
-    }
-    let work = parse_work(&mut fields, pointer)?;
-    let cache = match fields.take("cache") {
-        Some(cache) => parse_cache(cache, &fields.pointer_to("cache"))?,
-        None => CacheControl::default(),
-    };
-    let on_duplicate = fields
-        .word("on_duplicate", &[("join", OnDuplicate::Join), ("reject", OnDuplicate::Reject)])?
-        .unwrap_or_default();
-    let deadline = fields.timestamp("deadline")?;
-    let wants_progress = fields.word("events", &[("terminal", false), ("all", true)])?.unwrap_or_default();
-    let labels = fields.string_map("labels")?;
-    for (name, value) in &labels {
-        let pointer = json::child(&fields.pointer_to("labels"), name);
-        label::check(name, value).map_err(|why| Rejection::at(Code::Malformed, &pointer, why))?;
-    }
-    fields.finish()?;
-    Ok(Body::Run(Box::new(Run { work, cache, on_duplicate, deadline, wants_progress, labels })))
-}
-
-/// Nothing else goes with a cancellation: `outer` must be empty by now.
-fn parse_cancel(value: Value, outer: Fields) -> Result<Body, Rejection> {
-    let pointer = outer.pointer_to("cancel");
-    outer.finish()?;
-    let mut fields = Fields::of(value, &pointer)?;
-    let request_id = fields.required_string("request_id")?;
-    let reason = fields.string("reason")?;
-    if request_id.is_empty() || request_id.len() > MAX_REQUEST_ID {
-        let why = format!("`request_id` must have 1 to {MAX_REQUEST_ID} bytes");
-        return Err(Rejection::at(Code::Malformed, &fields.pointer_to("request_id"), why));
-    }
-    if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
-        let why = format!("`reason` must have at most {MAX_REASON} bytes");
-        return Err(Rejection::at(Code::Malformed, &fields.pointer_to("reason"), why));
-    }
-    fields.finish()?;
-    Ok(Body::Cancel { request_id, reason })
-}
-
-fn parse_work(fields: &mut Fields, pointer: &str) -> Result<Work, Rejection> {
-    let template = fields.string("template")?;
-    let params = fields.take("params");
-    let job = fields.take("job");
-    match (template, job) {
-        (Some(name), None) => {
-            let params = match params {
-                None => Map::new(),
-                Some(Value::Object(params)) => params,
-                Some(_) => {
-                    return Err(Rejection::at(Code::Malformed, &fields.pointer_to("params"), "must be an object"));
-                }
-            };
-            Ok(Work::Template { name, params })
-        }
-        (None, Some(_)) if params.is_some() => Err(Rejection::at(
-            Code::Malformed,
-            &fields.pointer_to("params"),
-            "`params` belong to a `template`, not to a `job`",
-        )),
-        (None, Some(job)) => Ok(Work::Inline(inline::parse(job, &fields.pointer_to("job"))?)),
-        _ => {
-            Err(Rejection::at(Code::Malformed, pointer, "exactly one of `template`, `job` and `cancel` must be given"))
-        }
-    }
-}
-
-fn parse_cache(value: Value, pointer: &str) -> Result<CacheControl, Rejection> {
-    let mut fields = Fields::of(value, pointer)?;
-    let modes = [
-        ("use", CacheMode::Use),
-        ("refresh", CacheMode::Refresh),
-        ("bypass", CacheMode::Bypass),
-        ("only", CacheMode::Only),
-    ];
-    let cache = CacheControl {
-        mode: fields.word("mode", &modes)?.unwrap_or_default(),
-        ttl: fields.duration("ttl")?,
-        max_age: fields.duration("max_age")?,
-        no_store: fields.bool("no_store")?.unwrap_or_default(),
-        stale_if_error: fields.duration("stale_if_error")?,
-        salt: fields.string("salt")?,
-    };
-    fields.finish()?;
-    Ok(cache)
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`; anything else is dropped, as W3C trace context asks.

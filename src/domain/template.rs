@@ -3,6 +3,7 @@
 //! It is loaded whole or not at all. What it must not do: read files (the edge does) or decide who
 //! may use it (that is [`super::policy`]).
 
+pub(crate) mod document;
 mod manifest;
 mod place;
 mod schema;
@@ -24,8 +25,8 @@ use super::names::is_label;
 use super::namespaces::Namespaces;
 use super::policy::choice::{self, Choice};
 use super::rejection::{Code, Rejection};
-use super::texts::{DurationText, NameText, SizeText};
 use super::yaml;
+use document::{Document, load_cache, load_lane, load_result};
 pub(super) use place::escape_expansion;
 pub use schema::Sample;
 use schema::Schema;
@@ -128,88 +129,6 @@ pub struct TemplateDefaults {
     pub lanes: Option<BTreeSet<String>>,
 }
 
-/// A template: an operator-owned Job with placeholders, and the rules for what may fill them.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Template")]
-pub(crate) struct Document {
-    #[schemars(with = "NameText")]
-    name: String,
-    /// A JSON Schema 2020-12 of `type: object`. Its defaults are filled in before the key is made.
-    #[serde(default = "no_parameters")]
-    #[schemars(with = "Map<String, Value>", extend("required" = ["type"], "properties" = {"type": {"const": "object"}}))]
-    parameters: Value,
-    #[serde(default)]
-    #[schemars(schema_with = "cache_schema")]
-    cache: Option<Value>,
-    #[serde(default)]
-    result: ResultDocument,
-    #[serde(default)]
-    limits: LimitsDocument,
-    /// Where its requests wait for a slot.
-    #[schemars(with = "Option<NameText>")]
-    lane: Option<String>,
-    /// The Job. `{{ params.a.b }}`, `{{ request.id }}` and `{{ key }}` stand in its texts; names, finalizers
-    /// and deadlines are set by jobquay.
-    #[schemars(with = "Map<String, Value>", extend("required" = ["apiVersion", "kind", "spec"],
-        "properties" = {"apiVersion": {"const": "batch/v1"}, "kind": {"const": "Job"}, "spec": {"type": "object"}}))]
-    job: Value,
-}
-
-fn no_parameters() -> Value {
-    json!({"type": "object", "additionalProperties": false})
-}
-
-/// How results are kept and shared.
-#[derive(Deserialize, Default, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct CacheRules {
-    /// How long a result is kept.
-    #[schemars(with = "Option<DurationText>")]
-    ttl: Option<String>,
-    /// Pointers to the parameters that do not decide the result.
-    #[serde(default)]
-    #[schemars(extend("items" = {"type": "string", "pattern": "^/"}))]
-    ignore: Vec<String>,
-}
-
-/// Where the result is read, and how large it may be.
-#[derive(Deserialize, Default, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Result")]
-struct ResultDocument {
-    #[schemars(extend("default" = "auto"))]
-    source: Option<ResultSource>,
-    /// More is `result.too_large`; without it `results.max` of the configuration.
-    #[schemars(with = "Option<SizeText>")]
-    max: Option<String>,
-}
-
-/// Budgets of its Jobs; what is not given is as in the configuration.
-#[derive(Deserialize, Default, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Limits")]
-struct LimitsDocument {
-    /// How many of its Jobs may live at once.
-    in_flight: Option<NonZeroU32>,
-    /// Until the first container runs.
-    #[schemars(with = "Option<DurationText>")]
-    start: Option<String>,
-    /// For an image that cannot be pulled.
-    #[schemars(with = "Option<DurationText>")]
-    image_pull: Option<String>,
-    /// From the first container's start.
-    #[schemars(with = "Option<DurationText>")]
-    run: Option<String>,
-}
-
-/// `never`, or rules.
-fn cache_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let rules = generator.subschema_for::<CacheRules>();
-    let never = json!({"const": "never", "description": "Results are not shared between requests."});
-    json!({"anyOf": [never, rules, {"type": "null"}]}).try_into().expect("an object is a schema")
-}
-
 impl Template {
     /// Loads one YAML document. The error is a sentence for the operator that names the field.
     pub fn load(yaml: &str, defaults: &TemplateDefaults) -> Result<Self, String> {
@@ -294,40 +213,10 @@ impl Template {
     }
 }
 
-fn load_cache(document: Option<&Value>) -> Result<TemplateCache, String> {
-    let rules: CacheRules = match document {
-        None => CacheRules::default(),
-        Some(Value::String(word)) if word == "never" => {
-            return Ok(TemplateCache { never: true, ttl: None, ignore: Vec::new() });
-        }
-        Some(rules) => {
-            CacheRules::deserialize(rules).map_err(|error| format!("cache: neither `never` nor rules: {error}"))?
-        }
-    };
-    if let Some(pointer) = rules.ignore.iter().find(|pointer| !pointer.starts_with('/')) {
-        return Err(format!("cache.ignore: `{pointer}` is not a JSON pointer into the parameters, such as /trace"));
-    }
-    let ttl = rules.ttl.as_deref().map(parse_duration).transpose().map_err(|why| format!("cache.ttl: {why}"))?;
-    Ok(TemplateCache { never: false, ttl, ignore: rules.ignore })
-}
-
-fn load_lane(lane: Option<String>, known: Option<&BTreeSet<String>>) -> Result<String, String> {
-    let lane = lane.unwrap_or_else(|| DEFAULT_LANE.to_owned());
-    match known {
-        Some(known) if !known.contains(&lane) => Err(format!("lane: {}", unknown_lane(&lane, known))),
-        _ => Ok(lane),
-    }
-}
-
 /// What is wrong with a lane that the configuration lacks.
 pub fn unknown_lane(lane: &str, known: &BTreeSet<String>) -> String {
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     format!("there is no lane `{lane}` in the configuration (`[lanes]` has {})", known.join(", "))
-}
-
-fn load_result(document: &ResultDocument, defaults: &TemplateDefaults) -> Result<ResultPlan, String> {
-    let max = document.max.as_deref().map(parse_bytes).transpose().map_err(|why| format!("result.max: {why}"))?;
-    Ok(ResultPlan { source: document.source.unwrap_or(ResultSource::Auto), max: max.unwrap_or(defaults.result_max) })
 }
 
 fn digest(document: &Document, result: ResultPlan) -> String {

@@ -7,7 +7,6 @@ use tracing::{debug, error, info, warn};
 
 use super::patience::Patience;
 use super::{Decision, Intake, Unsettled};
-use crate::cache::{Entry, Lookup};
 use crate::cluster::{self, Claim, Placement, Target};
 use crate::domain::lanes::{Candidate, Occupant, Ticket};
 use crate::domain::manifest::Plan;
@@ -18,7 +17,6 @@ use crate::domain::waiter::Waiter;
 use crate::queue::{self, Delivery};
 use crate::slots::{Slot, Turn};
 use crate::telemetry::chain;
-use crate::telemetry::metrics::Metrics;
 
 /// An API server gives up on a call after 60 s, and then it has taken effect or never will.
 const UNDECIDED_FOR: Duration = Duration::from_secs(75);
@@ -90,7 +88,7 @@ impl Intake {
                 return Ok(Decision::Expired(deadline));
             }
             let looked_up = Instant::now();
-            let lookup = self.look_up(&quest).await;
+            let lookup = self.look_up(request, plan, quest.may_stand.then_some(&quest.waiter)).await;
             if lookup.answered {
                 return Ok(Decision::Answered);
             }
@@ -239,40 +237,6 @@ impl Intake {
             () = late => Ok(Leave::LookAgain),
             held = quest.patience.over(&self.stop) => Err(held),
         }
-    }
-
-    async fn look_up(&self, quest: &Quest<'_>) -> Lookup {
-        let Quest { request, plan, .. } = quest;
-        let now = Timestamp::now();
-        let fresh = |entry: &Entry| {
-            entry.expires_at > now && request.cache.max_age.is_none_or(|max_age| entry.age(now) <= max_age)
-        };
-        let looks_for_result = matches!(request.cache.mode, CacheMode::Use | CacheMode::Only);
-        let found = match (looks_for_result, quest.may_stand) {
-            (_, true) => self.store.look_up_patiently(&plan.key, Some(&quest.waiter.id())).await,
-            (true, false) => self.store.look_up(&plan.key, fresh).await,
-            (false, false) => return Lookup::default(),
-        };
-        if !looks_for_result {
-            return Lookup { entry: None, ..found };
-        }
-        let word = match &found.entry {
-            None => "miss",
-            Some(entry) if !fresh(entry) => "stale",
-            Some(_) if found.hot => "hot",
-            Some(_) => "hit",
-        };
-        Metrics::count(&self.metrics.cache_lookups, "result", word);
-        Lookup { entry: found.entry.filter(fresh), ..found }
-    }
-
-    /// The waiter as it will stand on a Job.
-    fn claimant(&self, request: &Request) -> Waiter {
-        // A request that found the cached value too old, or did not look, wants a new one kept.
-        let overwrites =
-            matches!(request.cache.mode, CacheMode::Refresh | CacheMode::Bypass) || request.cache.max_age.is_some();
-        let stale_if_error = request.cache.stale_if_error.map(|stale| stale.as_secs());
-        Waiter { overwrites, stale_if_error, ..self.addressed(request.waiter.clone()) }
     }
 
     /// Waits after a failed call.

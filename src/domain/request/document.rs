@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
-use super::{CacheMode, MAX_REASON, MAX_REQUEST_ID, OnDuplicate};
+use super::body::{MAX_REASON, MAX_REQUEST_ID};
+use super::{CacheMode, OnDuplicate};
 use crate::domain::texts::{DurationText, NameText, TimeText};
 
 const LABEL_NAME: &str = r"^(?!(?:[^/]*\.)?(?:jobquay\.dev|kubernetes\.io|k8s\.io)/)(?![^/]*x-k8s\.io/)(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::rejection::Code;
 use serde_json::json;
 
 fn arrival(body: &[u8]) -> Arrival {
