@@ -6,6 +6,7 @@
 //! ```text
 //! jobquay.requests ─▶ intake: parse ▸ authorise ▸ render ▸ key ▸ Redis GET
 //!                       ├ rejected, expired, hit ─▶ event ▸ confirm ▸ ack
+//!                       ├ miss, no slot ─▶ jobquay.pending.<lane> ▸ confirm ▸ ack
 //!                       └ miss ─▶ create the Job, or join the one that runs ▸ ack
 //! Kubernetes ────────▶ completion: watch ▸ capture ▸ Redis SET ▸ event to every waiter ▸ confirm ▸ release
 //! ```
@@ -16,8 +17,8 @@
 //!
 //! # What always holds
 //!
-//! - A delivery is acknowledged only after its event was confirmed and not returned, or after a Job
-//!   exists that its waiter stands on.
+//! - A delivery is acknowledged only after its event was confirmed and not returned, after a Job
+//!   exists that its waiter stands on, or after it was confirmed into its lane.
 //! - Creating the Job is the lock: one name per key.
 //! - A Job is released only after its events were confirmed, and only at the resource version at which
 //!   its waiters were read.
@@ -26,8 +27,10 @@
 //! # Reading order
 //!
 //! [`intake`] and [`completion`] are the two ways; [`domain`] holds the rules they ask, without any
-//! I/O; [`queue`], [`cache`] and [`cluster`] are the edges; [`run`] joins them. [`cli`] is the outside, and [`schema`]
-//! writes down what can be asked and what is answered.
+//! I/O; [`queue`], [`cache`] and [`cluster`] are the edges; [`run`] joins them. Beside the two ways stand
+//! [`slots`] (who may begin a Job), [`overdue`] (which Job has taken too long) and [`rules`] (templates and
+//! policies, followed as they change). [`cli`] is the outside, and [`schema`] writes down what can be asked
+//! and what is answered.
 
 pub mod backoff;
 pub mod cache;
