@@ -23,15 +23,20 @@ use crate::telemetry::chain;
 const TICK: Duration = Duration::from_secs(1);
 /// A Job that was looked at for nothing is looked at again after this.
 const AGAIN: Duration = Duration::from_secs(10);
+/// After the API server was away, what it says of pods is as old as that: a node tells it within seconds what
+/// has ended meanwhile, and the watch can take 30 s to notice that it is back.
+const SETTLING: Duration = Duration::from_secs(60);
 /// Looks under way at once; each is a handful of API calls.
 const AT_ONCE: usize = 16;
 
 /// The Jobs on the clock.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Clock(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// When the API server was away last, as far as it was noticed, or this process began.
+    disturbed: Timestamp,
     jobs: HashMap<String, Entry>,
     /// By Job and pod, with their namespaces.
     pods: HashMap<String, BTreeMap<String, (String, PodFacts)>>,
@@ -46,7 +51,19 @@ struct Entry {
     rests_until: Option<Timestamp>,
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        let state = State { disturbed: Timestamp::now(), jobs: HashMap::new(), pods: HashMap::new() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+}
+
 impl Clock {
+    /// Jobs from before are not judged by what may be old, for a while.
+    fn disturb(&self, now: Timestamp) {
+        self.state().disturbed = now;
+    }
+
     /// Follows what the watch on Jobs sees.
     pub fn observe(&self, sighted: &Sighted) {
         let mut state = self.state();
@@ -81,6 +98,7 @@ impl Clock {
                     }
                 }
             }
+            PodSighted::Lost => state.disturbed = Timestamp::now(),
             PodSighted::Relisting { namespace } => {
                 for pods in state.pods.values_mut() {
                     pods.retain(|_, (of, _)| *of != namespace);
@@ -93,9 +111,13 @@ impl Clock {
     /// Those to be looked at, which rest from now on for a while.
     fn due(&self, now: Timestamp) -> Vec<Sighting> {
         let mut state = self.state();
-        let State { jobs, pods } = &mut *state;
+        let State { disturbed, jobs, pods } = &mut *state;
+        let settled = disturbed.saturating_add(SETTLING).is_ok_and(|settled| settled <= now);
         let mut due = Vec::new();
         for (uid, entry) in jobs {
+            if !settled && entry.facts.since.is_some_and(|since| since < *disturbed) {
+                continue;
+            }
             let pods = pods.get(uid).into_iter().flat_map(BTreeMap::values);
             let pods: Vec<_> = pods.map(|(_, facts)| facts.clone()).collect();
             let again = now.saturating_add(AGAIN).unwrap_or(Timestamp::MAX);
@@ -130,7 +152,7 @@ pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>,
             Some(sighted) = pods.next() => clock.observe_pod(sighted),
             _ = ticks.tick(), if looks.len() < AT_ONCE => {
                 for sighting in clock.due(Timestamp::now()) {
-                    looks.spawn(look(jobs.clone(), sighting));
+                    looks.spawn(look(clock.clone(), jobs.clone(), sighting));
                 }
             }
             Some(looked) = looks.join_next() => {
@@ -143,8 +165,9 @@ pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>,
     while looks.join_next().await.is_some() {}
 }
 
-async fn look(jobs: Jobs, sighting: Sighting) {
+async fn look(clock: Clock, jobs: Jobs, sighting: Sighting) {
     if let Err(error) = give_up_if_overdue(&jobs, &sighting).await {
+        clock.disturb(Timestamp::now());
         warn!(job.name = sighting.name, error = chain(&error), "cannot look at a Job that takes long; trying again");
     }
 }
@@ -167,4 +190,52 @@ async fn give_up_if_overdue(jobs: &Jobs, sighting: &Sighting) -> Result<(), clus
         info!(job.name = sighting.name, code = given_up.code.as_str(), reason = given_up.reason, "gave up a Job");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    /// A Job without a pod, created at this second; it may take 10 s to start.
+    fn open(created: i64) -> Sighted {
+        let metadata = json!({
+            "name": format!("j{created}"), "uid": format!("u{created}"), "namespace": "work", "creationTimestamp": at(created),
+            "annotations": {"jobquay.dev/limits": r#"{"start": 10, "image_pull": 10, "run": 10}"#},
+        });
+        Sighted::Open(Box::new(serde_json::from_value(json!({"metadata": metadata})).unwrap()))
+    }
+
+    fn due(clock: &Clock, now: i64) -> Vec<String> {
+        clock.due(at(now)).into_iter().map(|sighting| sighting.name).collect()
+    }
+
+    #[test]
+    fn what_is_due_is_looked_at_and_then_rests_for_a_while() {
+        let clock = Clock::default();
+        clock.disturb(at(0));
+        clock.observe(&open(100));
+        assert!(due(&clock, 109).is_empty());
+        assert_eq!(due(&clock, 110), ["j100"]);
+        assert!(due(&clock, 115).is_empty());
+        assert_eq!(due(&clock, 120), ["j100"]);
+        clock.observe(&Sighted::Closed { uid: "u100".into() });
+        assert!(due(&clock, 200).is_empty());
+    }
+
+    #[test]
+    fn after_the_api_server_was_away_jobs_from_before_are_left_to_settle() {
+        let clock = Clock::default();
+        clock.observe(&open(100));
+        clock.disturb(at(200));
+        clock.observe(&open(210));
+        assert_eq!(due(&clock, 225), ["j210"], "what was begun since is judged");
+        assert!(!due(&clock, 259).contains(&"j100".to_owned()));
+        assert!(due(&clock, 260).contains(&"j100".to_owned()));
+    }
 }

@@ -26,6 +26,8 @@ pub enum PodSighted {
     Pod { namespace: String, uid: String, job_uid: String, facts: Option<PodFacts> },
     /// The list of this namespace starts anew.
     Relisting { namespace: String },
+    /// The API server does not answer, or not as it should.
+    Lost,
 }
 
 /// Pods of open Jobs as they are seen, for ever: errors are logged and survived.
@@ -40,8 +42,13 @@ pub fn watch_pods(clients: &Clients) -> impl Stream<Item = PodSighted> + Send + 
 }
 
 fn sighted(event: Result<watcher::Event<Pod>, watcher::Error>, namespace: &str) -> Option<PodSighted> {
-    let event =
-        event.inspect_err(|error| warn!(error = chain(error), "the watch on pods failed; it is opened again")).ok()?;
+    let event = match event {
+        Ok(event) => event,
+        Err(error) => {
+            warn!(error = chain(&error), namespace, "the watch on pods failed; it is opened again");
+            return Some(PodSighted::Lost);
+        }
+    };
     let seen = |pod: Pod, facts: Option<PodFacts>| {
         let owners = pod.metadata.owner_references.unwrap_or_default();
         let job_uid = owners.into_iter().find(|owner| owner.kind == "Job")?.uid;

@@ -149,3 +149,33 @@ fn the_marks_of_all_patches_add_up() {
     }
     assert_eq!(overflowed(&job(value)), 43);
 }
+
+#[test]
+fn a_recorded_giving_up_comes_before_every_verdict_and_an_unreadable_one_counts_for_nothing() {
+    let conditions = json!([{"type": "Complete", "status": "True"}]);
+    let noted = |note: &str| {
+        let annotations = json!({"jobquay.dev/given-up": note});
+        ending(&job(json!({"metadata": {"annotations": annotations}, "status": {"conditions": conditions}})))
+    };
+    let note = r#"{"code": "start.image", "reason": "ErrImagePull", "message": "M", "newer": 1}"#;
+    assert!(matches!(noted(note), Some(Ending::GivenUp(given_up)) if given_up.reason == "ErrImagePull"));
+    assert_eq!(noted("{}"), Some(Ending::Succeeded));
+}
+
+#[test]
+fn a_job_is_unwanted_when_the_last_of_its_waiters_has_cancelled() {
+    let with = |cancelled: [bool; 2], overflow: bool| {
+        let mut annotations = serde_json::Map::new();
+        for (index, cancelled) in cancelled.into_iter().enumerate() {
+            let reason = cancelled.then(|| "no more".to_owned());
+            let waiter = Waiter { cancelled: reason, ..waiter(&format!("r-{index}")) };
+            annotations.insert(manifest::waiter_annotation(&waiter), json!(manifest::encode_waiter(&waiter)));
+        }
+        if overflow {
+            annotations.insert("jobquay.dev/overflow.00000001".into(), json!("1"));
+        }
+        is_unwanted(&job(json!({"metadata": {"annotations": annotations}})))
+    };
+    assert!(with([true, true], false));
+    assert!(!with([true, false], false) && !with([true, true], true));
+}
