@@ -115,7 +115,8 @@ impl Clock {
         let settled = disturbed.saturating_add(SETTLING).is_ok_and(|settled| settled <= now);
         let mut due = Vec::new();
         for (uid, entry) in jobs {
-            if !settled && entry.facts.since.is_some_and(|since| since < *disturbed) {
+            // Kubernetes tells times in whole seconds.
+            if !settled && entry.facts.since.is_some_and(|since| since.as_second() < disturbed.as_second()) {
                 continue;
             }
             let pods = pods.get(uid).into_iter().flat_map(BTreeMap::values);
