@@ -133,11 +133,6 @@ impl Failure {
         Self { code, message: message.into(), exit_code: None, reason: None, log_tail: None }
     }
 
-    /// Of a Job that never started.
-    pub fn of_start(code: FailureCode, message: impl Into<String>) -> Self {
-        Self::of_result(code, message)
-    }
-
     /// The failure of a Job that did not succeed.
     pub fn of_job(ending: &Ending, pod: PodReport) -> Self {
         let (code, job_reason, message) = match ending {

@@ -268,7 +268,7 @@ impl Quest<'_> {
         let since = self.over_quota.get_or_insert_with(Instant::now);
         let start = self.plan.limits.start;
         (since.elapsed() >= start)
-            .then(|| Failure::of_start(FailureCode::StartQuota, format!("no room within {start:?}: {why}")))
+            .then(|| Failure::of_result(FailureCode::StartQuota, format!("no room within {start:?}: {why}")))
     }
 }
 
