@@ -209,6 +209,14 @@ impl Store {
         self.ask::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await.is_some()
     }
 
+    /// Takes a cancellation back that came too late: the same request sent again is a try of its own.
+    pub async fn forget_cancellation(&self, producer: Option<&str>, request_id: &str) {
+        let mut command = redis::cmd("DEL");
+        command.arg(cancelled_key(producer, request_id));
+        // What went wrong is in the log and in the health of the cache.
+        let _ = self.ask::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await;
+    }
+
     /// The reason, if the request was cancelled.
     pub async fn cancellation(&self, producer: Option<&str>, request_id: &str) -> Option<String> {
         let mut command = redis::cmd("GET");

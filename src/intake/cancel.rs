@@ -62,6 +62,9 @@ impl Intake {
                 self.answer(waiter, Verdict::Cancelled { reason }).await?;
             }
         }
+        if outcome == FINISHED {
+            self.store.forget_cancellation(producer.as_deref(), &cancel.request_id).await;
+        }
         self.slots.nudge(&cancel.request_id);
         info!(request.id = cancel.request_id, outcome, "asked to cancel");
         let payload =

@@ -137,8 +137,15 @@ async fn what_has_ended_is_not_cancelled() {
     let mut producer = world.producer().await;
     let event = producer.ask(script("echo x")).await;
     assert_eq!(event.state(), "succeeded");
-    let (outcome, event) = cancelled(&mut producer, event.request_id()).await;
+    let id = event.request_id().to_owned();
+    let (outcome, event) = cancelled(&mut producer, &id).await;
     assert_eq!((outcome, event.is_none()), (json!("finished"), true));
+    let again = json!({"template": "script", "params": {"script": "echo x"}, "cache": {"mode": "refresh"}});
+    assert_eq!(
+        producer.ask(Request::json(&again).id(&id)).await.state(),
+        "succeeded",
+        "it is not cancelled later either"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
