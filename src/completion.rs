@@ -70,11 +70,14 @@ enum Error {
     Held { read: u64, owed: u64 },
 }
 
+/// A waiter's id, and when its request came: one that was sent again under its id is owed another answer.
+type Claimed = (String, Timestamp);
+
 /// What one completion has done so far; kept over its tries.
 #[derive(Default)]
 struct Progress {
     outcome: Option<Arc<Told>>,
-    answered: HashSet<String>,
+    answered: HashSet<Claimed>,
     started_told: bool,
     overflow: Option<Reader>,
     /// The key of the worker's upload, to be removed when nobody needs it.
@@ -174,9 +177,10 @@ impl Completion {
         job: &Job,
         told: &Told,
         waiters: Vec<Waiter>,
-        answered: &mut HashSet<String>,
+        answered: &mut HashSet<Claimed>,
     ) -> Result<(), Error> {
-        let new: Vec<_> = waiters.into_iter().filter(|waiter| !answered.contains(&waiter.id())).collect();
+        let claimed = |waiter: &Waiter| (waiter.id(), waiter.received_at);
+        let new: Vec<_> = waiters.into_iter().filter(|waiter| !answered.contains(&claimed(waiter))).collect();
         let key = job::key(job);
         let mut answers = Vec::new();
         for some in new.chunks(AT_ONCE) {
@@ -186,7 +190,7 @@ impl Completion {
         if !answers.is_empty() {
             self.store.record_answers(&answers).await;
         }
-        answered.extend(answers.into_iter().map(|(id, _)| id));
+        answered.extend(new.iter().map(claimed));
         Ok(())
     }
 

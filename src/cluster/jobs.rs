@@ -101,7 +101,7 @@ impl Jobs {
             Err(error) if error.is_undecided() => {
                 Metrics::count(&self.metrics.conflicts, "kind", "undecided");
                 match self.get(&plan.name()).await? {
-                    Some(existing) => self.place(&existing, plan, claim).await,
+                    Some(existing) => self.place(&existing, plan, &Claim { may_stand: true, ..*claim }).await,
                     None => Err(error),
                 }
             }
@@ -144,6 +144,10 @@ impl Jobs {
             Standing::Answered => return Ok(Placement::Answered),
             Standing::Cancelled { reason } => return Ok(Placement::Cancelled(reason)),
             Standing::Ended { uid } => return Ok(Placement::Ended { uid }),
+            // Sent again while its answer may be out already: to be joined, that Job would owe a second one.
+            Standing::Joinable { already_waiting: true, ended: true, .. } if !claim.may_stand => {
+                return Ok(Placement::Moved);
+            }
             Standing::Joinable { already_waiting: true, .. } => return Ok(Placement::Joined),
             Standing::Joinable { .. } if !claim.may_join => return Ok(Placement::Duplicate),
             // Its result was there before this request, which wants a newer one.
@@ -176,6 +180,11 @@ impl Jobs {
                 self.known.forget(&target);
                 Metrics::count(&self.metrics.conflicts, "kind", "join");
                 Ok(Placement::Moved)
+            }
+            JoinVerdict::Undecided => {
+                self.known.forget(&target);
+                Metrics::count(&self.metrics.conflicts, "kind", "undecided");
+                Ok(Placement::Undecided)
             }
         }
     }

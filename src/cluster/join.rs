@@ -36,6 +36,8 @@ pub(super) enum JoinVerdict {
     Joined(Load),
     /// The Job is not what it was: it has been released, replaced or changed. Start over.
     Moved,
+    /// No answer came; the next look at the Job tells whether it took effect.
+    Undecided,
     /// No more waiters fit on it.
     Full,
 }
@@ -205,9 +207,11 @@ async fn patch(client: &Client, call_timeout: Duration, target: Target, batch: V
 }
 
 fn failed(error: &Error) -> Result<JoinVerdict, Error> {
-    // Whether or not an undecided patch took effect, the next look at the Job tells.
-    if error.is_conflict() || error.is_unfit() || error.is_not_found() || error.is_undecided() {
+    if error.is_conflict() || error.is_unfit() || error.is_not_found() {
         return Ok(JoinVerdict::Moved);
+    }
+    if error.is_undecided() {
+        return Ok(JoinVerdict::Undecided);
     }
     Err(error.again())
 }

@@ -26,6 +26,8 @@ pub enum Placement {
     Terminating,
     /// (f) It has changed or gone since it was read.
     Moved,
+    /// A join had no answer: the request may stand on the Job.
+    Undecided,
     /// The API server will not create this Job, now or later.
     Denied(String),
     /// (e) The Job has answered everyone it owed, and not this request.

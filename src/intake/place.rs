@@ -137,6 +137,10 @@ impl Intake {
             Ok(Placement::Ended { uid }) => quest.in_the_way = Some(uid),
             Ok(Placement::TooSlow) => {}
             Ok(Placement::Terminating | Placement::Moved) => quest.patience.wait(&self.stop).await?,
+            Ok(Placement::Undecided) => {
+                quest.may_stand = true;
+                quest.patience.wait(&self.stop).await?;
+            }
             Ok(Placement::Full(target)) => match self.overflow(&quest.waiter, target).await {
                 Ok(true) => return self.placed(quest).await.map(Some),
                 Ok(false) => quest.patience.wait(&self.stop).await?,

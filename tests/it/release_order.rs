@@ -67,10 +67,14 @@ fn waiter(id: &str) -> Waiter {
 }
 
 async fn place(jobs: &Jobs, id: &str) -> Placement {
+    place_again(jobs, id, false).await
+}
+
+async fn place_again(jobs: &Jobs, id: &str, may_stand: bool) -> Placement {
     let waiter = waiter(id);
     let claim = Claim {
         waiter: &waiter,
-        may_stand: false,
+        may_stand,
         undecided: false,
         may_join: true,
         wants_new: false,
@@ -138,6 +142,21 @@ async fn nobody_joins_a_job_that_was_released_meanwhile() {
         let uid = job.metadata.uid.unwrap_or_default();
         jobs.delete(&plan().name(), &uid).await.expect("a delete");
     }
+}
+
+/// The race that would swallow an answer: its Job has ended, and may have told the first of the two already.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_sent_again_does_not_rely_on_an_answer_that_is_on_its_way() {
+    let world = World::new("sent-again").await;
+    let jobs = jobs(&world);
+    assert!(matches!(place(&jobs, "one").await, Placement::Created { .. }));
+    assert_eq!(place(&jobs, "one").await, Placement::Joined, "while the Job lives, its end answers both");
+    let given_up = json!({"code": "start.image", "reason": "ErrImagePull", "message": "no such image"}).to_string();
+    let ended = Patch::Merge(json!({"metadata": {"annotations": {"jobquay.dev/given-up": given_up}}}));
+    world.jobs().patch(&plan().name(), &PatchParams::default(), &ended).await.expect("a patch");
+    assert_eq!(place(&jobs, "one").await, Placement::Moved);
+    assert_eq!(place_again(&jobs, "one", true).await, Placement::Joined, "a redelivery is the same request");
+    assert_eq!(place(&jobs, "two").await, Placement::Joined, "another joins until the Job is let go");
 }
 
 #[tokio::test(flavor = "multi_thread")]
