@@ -11,6 +11,7 @@ mod jobs;
 mod join;
 mod known;
 mod overdue;
+mod pages;
 mod placement;
 mod pods;
 mod result;

@@ -27,7 +27,7 @@ use tracing::{debug, error, info};
 
 use crate::cache::{Entry, Store};
 use crate::cluster::Jobs;
-use crate::domain::event::{ServedBy, Verdict};
+use crate::domain::event::Verdict;
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::Failure;
 use crate::domain::rejection::Rejection;
@@ -131,10 +131,7 @@ impl Intake {
             Decision::Rejected(rejection) => self.reject(arrival, request.waiter, &rejection).await,
             Decision::Expired(deadline) => self.answer(request.waiter, Verdict::Expired { deadline }).await,
             Decision::Cancelled(reason) => self.answer(request.waiter, Verdict::Cancelled { reason: &reason }).await,
-            Decision::Failed(failure) => {
-                let verdict = Verdict::Failed { served_by: ServedBy::Executed, failure: &failure };
-                self.answer(request.waiter, verdict).await
-            }
+            Decision::Failed(failure) => self.fail(request, &plan, &failure).await,
         }
     }
 

@@ -301,4 +301,9 @@ impl Entry {
     pub fn age(&self, now: Timestamp) -> Duration {
         Duration::try_from(now.duration_since(self.created_at)).unwrap_or_default()
     }
+
+    /// Whether it may answer instead of a failure at `at`: until `stale` after its end.
+    pub fn stands_in(&self, at: Timestamp, stale: Duration) -> bool {
+        at < self.expires_at.checked_add(stale).unwrap_or(Timestamp::MAX)
+    }
 }

@@ -1,9 +1,10 @@
 //! Waiters that do not want their answer any more.
 
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 
+use super::pages::Pages;
 use super::{Error, Jobs, call};
 use crate::domain::job;
 use crate::domain::manifest::{MANAGED_BY, encode_waiter, waiter_annotation};
@@ -31,20 +32,16 @@ impl Jobs {
     async fn waiters_of_here(&self, request_id: &str) -> Result<Vec<((String, String), Waiter)>, Error> {
         let (label, jobquay) = MANAGED_BY;
         let mut found = Vec::new();
-        let mut page = ListParams::default().labels(&format!("{label}={jobquay}")).limit(500);
-        loop {
-            let list = call("list Jobs", self.call_timeout, self.reader().list(&page)).await?;
-            for job in &list.items {
+        let mut pages = Pages::of(self.reader(), "list Jobs", &format!("{label}={jobquay}"), self.call_timeout);
+        while let Some(jobs) = pages.next().await? {
+            for job in &jobs {
                 let place = (self.namespace().to_owned(), job.metadata.name.clone().unwrap_or_default());
                 let (waiters, _) = job::waiters(job);
                 let theirs = waiters.into_iter().filter(|waiter| waiter.request_id == request_id);
                 found.extend(theirs.map(|waiter| (place.clone(), waiter)));
             }
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(found),
-            }
         }
+        Ok(found)
     }
 
     /// Marks one waiter of a Job as cancelled, and deletes a Job that nobody wants any more.

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::join::{JoinVerdict, Joiner, Target};
 use super::known::Known;
+use super::pages::Pages;
 use super::placement::{Claim, Placement};
 use super::{Clients, Error, Sighting, call};
 use crate::domain::event::JobInfo;
@@ -246,16 +247,12 @@ impl Jobs {
     /// All Jobs that owe answers: their uids, and those that have ended.
     pub async fn open(&self) -> Result<(HashSet<String>, Vec<Sighting>), Error> {
         let (mut uids, mut ended) = (HashSet::new(), Vec::new());
-        let mut page = ListParams::default().labels(&open_selector()).limit(500);
-        loop {
-            let list = call("list Jobs", self.call_timeout, self.reader().list(&page)).await?;
-            ended.extend(list.items.iter().filter_map(Sighting::of));
-            uids.extend(list.items.into_iter().filter_map(|job| job.metadata.uid));
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok((uids, ended)),
-            }
+        let mut pages = Pages::of(self.reader(), "list Jobs", &open_selector(), self.call_timeout);
+        while let Some(jobs) = pages.next().await? {
+            ended.extend(jobs.iter().filter_map(Sighting::of));
+            uids.extend(jobs.into_iter().filter_map(|job| job.metadata.uid));
         }
+        Ok((uids, ended))
     }
 
     /// Takes our finalizer, and no other, off a Job whose waiters were all answered. The resource

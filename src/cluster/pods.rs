@@ -8,6 +8,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::jobs::open_selector;
+use super::pages::Pages;
 use super::{Error, Jobs, call};
 use crate::backoff::Backoff;
 use crate::domain::job::finalizer_index as job_finalizer_index;
@@ -39,10 +40,9 @@ impl Jobs {
     /// a pod of another one may still be of a Job that is younger than that list.
     pub async fn release_orphans(&self, open: &HashSet<String>) -> Result<usize, Error> {
         let mut released = 0;
-        let mut page = ListParams::default().labels(&open_selector()).limit(500);
-        loop {
-            let list = call("list pods", self.call_timeout, self.pod_reader().list(&page)).await?;
-            for pod in list.items {
+        let mut pages = Pages::of(self.pod_reader(), "list pods", &open_selector(), self.call_timeout);
+        while let Some(pods) = pages.next().await? {
+            for pod in pods {
                 let owners = pod.metadata.owner_references.iter().flatten();
                 let Some(owner) = owners.into_iter().find(|owner| owner.kind == "Job" && !open.contains(&owner.uid))
                 else {
@@ -54,11 +54,8 @@ impl Jobs {
                     released += 1;
                 }
             }
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(released),
-            }
         }
+        Ok(released)
     }
 
     /// Our finalizer, and no other, is taken off. The list is not ours alone, so its place is tested.

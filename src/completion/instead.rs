@@ -20,7 +20,7 @@ impl Completion {
         let key = job::key(job)?;
         let look = async || self.store.look_up_patiently(&key, None).await.entry;
         let kept = told.kept.get_or_init(look).await.as_ref()?;
-        let until = kept.expires_at.checked_add(Duration::from_secs(stale)).unwrap_or(Timestamp::MAX);
-        (job::finished_at(job).unwrap_or_else(Timestamp::now) < until).then(|| kept.clone())
+        let at = job::finished_at(job).unwrap_or_else(Timestamp::now);
+        kept.stands_in(at, Duration::from_secs(stale)).then(|| kept.clone())
     }
 }

@@ -167,19 +167,14 @@ pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
 fn waiter_of(arrival: &Arrival) -> Waiter {
     let printable = |state: &String| state.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let tracestate = arrival.tracestate.clone().filter(|state| state.len() <= MAX_TRACESTATE).filter(printable);
+    let request_id = arrival.message_id.as_ref().unwrap_or(&arrival.minted_id);
     Waiter {
-        request_id: arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone()),
         reply_to: arrival.reply_to.clone(),
         correlation_id: arrival.correlation_id.clone(),
-        received_at: arrival.received_at,
         traceparent: arrival.traceparent.clone().filter(|parent| is_traceparent(parent)),
         tracestate,
-        created_job: false,
-        overwrites: false,
-        stale_if_error: None,
         producer: arrival.user_id.clone(),
-        wants_progress: false,
-        cancelled: None,
+        ..Waiter::new(request_id, arrival.received_at)
     }
 }
 

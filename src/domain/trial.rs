@@ -22,20 +22,7 @@ pub struct Trial {
 pub fn trial(catalog: &Catalog, template: &Template) -> Option<Result<Trial, Rejection>> {
     let sample = template.sample()?;
     let Value::Object(params) = sample.params else { return None };
-    let waiter = Waiter {
-        request_id: "check".into(),
-        reply_to: None,
-        correlation_id: None,
-        received_at: Timestamp::UNIX_EPOCH,
-        traceparent: None,
-        tracestate: None,
-        created_job: true,
-        overwrites: false,
-        stale_if_error: None,
-        producer: None,
-        wants_progress: false,
-        cancelled: None,
-    };
+    let waiter = Waiter { created_job: true, ..Waiter::new("check", Timestamp::UNIX_EPOCH) };
     let request = Request {
         waiter: waiter.clone(),
         producer: None,

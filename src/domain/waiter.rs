@@ -51,6 +51,24 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Waiter {
+    /// Of a request that came at `received_at` and asked for nothing more.
+    pub fn new(request_id: impl Into<String>, received_at: Timestamp) -> Self {
+        Self {
+            request_id: request_id.into(),
+            reply_to: None,
+            correlation_id: None,
+            received_at,
+            traceparent: None,
+            tracestate: None,
+            created_job: false,
+            overwrites: false,
+            stale_if_error: None,
+            producer: None,
+            wants_progress: false,
+            cancelled: None,
+        }
+    }
+
     /// 16 hex digits over (reply_to, correlation_id, request id): a redelivery adds nobody.
     pub fn id(&self) -> String {
         let mut hash = Sha256::new();
@@ -71,18 +89,9 @@ mod tests {
 
     fn waiter(reply_to: Option<&str>, correlation_id: Option<&str>, request_id: &str) -> Waiter {
         Waiter {
-            request_id: request_id.into(),
             reply_to: reply_to.map(Into::into),
             correlation_id: correlation_id.map(Into::into),
-            received_at: Timestamp::UNIX_EPOCH,
-            traceparent: None,
-            tracestate: None,
-            created_job: false,
-            overwrites: false,
-            stale_if_error: None,
-            producer: None,
-            wants_progress: false,
-            cancelled: None,
+            ..Waiter::new(request_id, Timestamp::UNIX_EPOCH)
         }
     }
 

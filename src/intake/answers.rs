@@ -1,9 +1,12 @@
 //! Answers that need no Job: hits, refusals, and requests that came too late.
 
+use jiff::Timestamp;
+
 use super::{Intake, Unsettled};
 use crate::cache::Entry;
-use crate::domain::event::{Event, Timings, Verdict};
+use crate::domain::event::{Event, ServedBy, Timings, Verdict};
 use crate::domain::manifest::Plan;
+use crate::domain::outcome::Failure;
 use crate::domain::rejection::Rejection;
 use crate::domain::request::{Arrival, Request};
 use crate::domain::waiter::Waiter;
@@ -49,12 +52,29 @@ impl Intake {
         self.answer(waiter, Verdict::Rejected(rejection)).await
     }
 
+    /// Tells a failure that no Job stands behind. Like after a Job, a result that has ended answers instead
+    /// where the request says so.
+    pub(super) async fn fail(&self, request: Request, plan: &Plan, failure: &Failure) -> Result<(), Unsettled> {
+        if let Some(stale) = request.cache.stale_if_error {
+            let kept = self.store.look_up_patiently(&plan.key, None).await.entry;
+            if let Some(entry) = kept.filter(|entry| entry.stands_in(Timestamp::now(), stale)) {
+                return self.answer_from_cache(request.waiter, plan, &entry).await;
+            }
+        }
+        let verdict = Verdict::Failed { served_by: ServedBy::Executed, failure };
+        self.tell(request.waiter, verdict, Some(plan)).await
+    }
+
     /// Sends a verdict that no Job stands behind, and remembers it: a redelivery after a lost
     /// acknowledgement could come to another one.
     pub(super) async fn answer(&self, waiter: Waiter, verdict: Verdict<'_>) -> Result<(), Unsettled> {
+        self.tell(waiter, verdict, None).await
+    }
+
+    async fn tell(&self, waiter: Waiter, verdict: Verdict<'_>, plan: Option<&Plan>) -> Result<(), Unsettled> {
         let waiter = self.addressed(waiter);
-        let event =
-            Event { waiter: &waiter, verdict, key: None, template: None, job: None, timings: Timings::default() };
+        let (key, template) = (plan.map(|plan| &plan.key), plan.map(|plan| plan.template.as_str()));
+        let event = Event { waiter: &waiter, verdict, key, template, job: None, timings: Timings::default() };
         self.replies.send(&event).await?;
         self.store.record_answers(&[(waiter.id(), event.state())]).await;
         Ok(())

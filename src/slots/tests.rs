@@ -28,6 +28,11 @@ async fn is_pending(turn: &mut (impl Future<Output = Turn> + Unpin)) -> bool {
     tokio::time::timeout(Duration::from_millis(20), turn).await.is_err()
 }
 
+/// A turn that has come; one that never does is a failure and no hang.
+async fn come(turn: impl Future<Output = Turn>) -> Turn {
+    tokio::time::timeout(Duration::from_secs(10), turn).await.expect("its turn comes")
+}
+
 #[tokio::test]
 async fn a_slot_that_is_dropped_goes_to_the_next_in_line() {
     let slots = slots(1);
@@ -37,12 +42,12 @@ async fn a_slot_that_is_dropped_goes_to_the_next_in_line() {
     let mut third = std::pin::pin!(slots.turn(at(3), candidate("p", "j3"), "r3"));
     assert!(is_pending(&mut second).await && is_pending(&mut third).await);
     drop(slot);
-    let Turn::Begin(slot) = second.await else { panic!("it was its turn") };
+    let Turn::Begin(slot) = come(second).await else { panic!("it was its turn") };
     assert!(is_pending(&mut third).await);
     slot.became("u2");
     assert!(is_pending(&mut third).await, "a Job keeps the slot");
     slots.observe(&Sighted::Closed { uid: "u2".into() });
-    assert!(matches!(third.await, Turn::Begin(_)));
+    assert!(matches!(come(third).await, Turn::Begin(_)));
 }
 
 #[tokio::test]
@@ -63,10 +68,10 @@ async fn an_equal_request_looks_again_when_the_job_lives_and_a_cancelled_one_whe
     let mut other = std::pin::pin!(slots.turn(at(3), candidate("p", "other"), "r3"));
     assert!(is_pending(&mut equal).await && is_pending(&mut other).await);
     slot.became("u1");
-    assert!(matches!(equal.await, Turn::LookAgain));
+    assert!(matches!(come(equal).await, Turn::LookAgain));
     assert!(is_pending(&mut other).await);
     slots.nudge("r3");
-    assert!(matches!(other.await, Turn::LookAgain));
+    assert!(matches!(come(other).await, Turn::LookAgain));
 }
 
 #[tokio::test]
@@ -79,7 +84,7 @@ async fn a_producer_begins_no_more_than_its_rate() {
     let second = slots.take(at(2), &limited("j2")).expect("within the burst");
     assert!(slots.take(at(3), &limited("j3")).is_none());
     assert!(slots.take(at(4), &candidate("q", "j4")).is_some(), "another producer has its own rate");
-    assert!(matches!(slots.turn(at(3), limited("j3"), "r3").await, Turn::Begin(_)));
+    assert!(matches!(come(slots.turn(at(3), limited("j3"), "r3")).await, Turn::Begin(_)));
     assert!(begun.elapsed() >= Duration::from_millis(190), "{:?}", begun.elapsed());
     drop((first, second));
 }

@@ -110,13 +110,13 @@ async fn a_trace_goes_through_the_pod_and_out_in_the_event() {
     let mut producer = world.producer().await;
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let body = json!({"template": "script", "params": {"script": "echo $TRACEPARENT; echo $TRACESTATE"}});
-    let headers = [("traceparent", traceparent), ("tracestate", "vendor=$(HOME)")];
+    let headers = [("traceparent", traceparent), ("tracestate", "vendor=$(TRACEPARENT)")];
     producer.send_to("jobquay.requests", &body, &headers).await;
     let event = producer.event().await;
-    assert_eq!(event.result("text"), &json!(format!("{traceparent}\nvendor=$(HOME)\n")));
+    assert_eq!(event.result("text"), &json!(format!("{traceparent}\nvendor=$(TRACEPARENT)\n")));
     assert_eq!(
         (&event.body["traceparent"], &event.body["tracestate"]),
-        (&json!(traceparent), &json!("vendor=$(HOME)"))
+        (&json!(traceparent), &json!("vendor=$(TRACEPARENT)"))
     );
 }
 

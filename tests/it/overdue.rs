@@ -104,6 +104,30 @@ async fn a_quota_without_room_for_a_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_has_ended_stands_in_for_a_job_without_a_quota() {
+    let world = World::new("start-quota-stale").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let with = |cache: Value| Request::json(&json!({"template": "starts", "params": {}, "cache": cache}));
+    let first = producer.ask(with(json!({"ttl": "1s"}))).await;
+    assert_eq!(first.served_by(), "executed");
+    world.settled().await;
+    quota(&world, &json!({"count/jobs.batch": "0"})).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let (takes, does_not) =
+        (producer.send(with(json!({"stale_if_error": "1h"}))).await, producer.send(with(json!({}))).await);
+    for event in producer.events(2).await {
+        if event.request_id() == takes {
+            assert_eq!((event.state(), event.served_by()), ("succeeded", "cache"));
+            assert_eq!(event.data()["job"]["uid"], first.data()["job"]["uid"]);
+        } else {
+            assert_eq!((event.request_id(), event.error("code")), (does_not.as_str(), &json!("start.quota")));
+            assert_eq!(event.data()["template"], "starts");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_pod_security_denies() {
     let world = World::new("start-denied").await;
     let restricted = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});

@@ -69,18 +69,10 @@ fn plan(source: ResultSource) -> Plan {
 
 fn waiter() -> Waiter {
     Waiter {
-        request_id: "r-1".into(),
         reply_to: Some("replies".into()),
         correlation_id: Some("c-1".into()),
-        received_at: Timestamp::UNIX_EPOCH,
-        traceparent: None,
-        tracestate: None,
         created_job: true,
-        overwrites: false,
-        stale_if_error: None,
-        producer: None,
-        wants_progress: false,
-        cancelled: None,
+        ..Waiter::new("r-1", Timestamp::UNIX_EPOCH)
     }
 }
 
@@ -145,6 +137,16 @@ fn what_the_request_wrote_reaches_the_container_unexpanded() {
         container["env"][1],
         json!({"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": "/var/secrets/google/key.json"})
     );
+}
+
+#[test]
+fn the_trace_reaches_the_container_unexpanded() {
+    let (parent, state) = ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=$(TRACEPARENT)");
+    let traced = Waiter { traceparent: Some(parent.into()), tracestate: Some(state.into()), ..waiter() };
+    let job = serde_json::to_value(plan(ResultSource::Auto).manifest(&traced).unwrap()).unwrap();
+    let env = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    let value = |name: &str| env.iter().find(|variable| variable["name"] == name).unwrap()["value"].clone();
+    assert_eq!((value("TRACEPARENT"), value("TRACESTATE")), (json!(parent), json!("a=$$(TRACEPARENT)")));
 }
 
 #[test]

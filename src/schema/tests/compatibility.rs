@@ -156,20 +156,7 @@ fn a_job_of_version_1_is_read_with_everyone_who_waits_on_it() {
     let (mut waiters, unreadable) = job::waiters(&job);
     waiters.sort_by(|one, other| one.request_id.cmp(&other.request_id));
     assert_eq!(unreadable, 0);
-    let least = Waiter {
-        request_id: "r-1".into(),
-        reply_to: None,
-        correlation_id: None,
-        received_at: "2026-11-24T10:00:00Z".parse().unwrap(),
-        traceparent: None,
-        tracestate: None,
-        created_job: false,
-        overwrites: false,
-        stale_if_error: None,
-        producer: None,
-        wants_progress: false,
-        cancelled: None,
-    };
+    let least = Waiter::new("r-1", "2026-11-24T10:00:00Z".parse().unwrap());
     let most = Waiter {
         request_id: "r-2".into(),
         reply_to: Some("replies".into()),
