@@ -6,7 +6,7 @@ stack := deploy/local/stack
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-up: ## start RabbitMQ, Redis, Kubernetes and the dispatcher; addresses in target/stack/env
+up: ## start RabbitMQ, Redis, Kubernetes and REPLICAS dispatchers; addresses in target/stack/env
 ifneq ($(DISPATCHER),0)
 	cargo build --bin jobquay
 endif

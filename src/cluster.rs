@@ -10,6 +10,7 @@ mod client;
 mod jobs;
 mod join;
 mod known;
+mod members;
 mod overdue;
 mod pages;
 mod placement;
@@ -25,6 +26,7 @@ pub use cancel::Withdrawn;
 pub use client::{Clients, Origin};
 pub use jobs::{Jobs, Released};
 pub use join::{Joiner, Target, joiner};
+pub use members::{Leases, MemberSighted};
 pub use overdue::{PodSighted, watch_pods};
 pub use placement::{Claim, Placement};
 pub use watch::{Sighted, Sighting, watch};
@@ -69,6 +71,11 @@ impl Error {
 
     pub fn is_not_found(&self) -> bool {
         self.status().is_some_and(Status::is_not_found)
+    }
+
+    /// This process has not the right to make the call.
+    pub fn is_forbidden(&self) -> bool {
+        self.status().is_some_and(Status::is_forbidden)
     }
 
     /// The object changed since it was read.

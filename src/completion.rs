@@ -6,9 +6,10 @@
 //! ```
 //!
 //! This order and no other: a crash between any two steps leaves the Job's finalizer, and whoever
-//! sees it next starts over and tells everyone the same. `worklist` says which Jobs, and when.
+//! sees it next starts over and tells everyone the same. `run` says which Jobs, and when.
 
 mod instead;
+mod run;
 mod told;
 mod worklist;
 

@@ -59,6 +59,7 @@ pub struct Config {
     pub policy: PolicyFile,
     pub limits: JobLimits,
     pub lanes: BTreeMap<String, NonZeroU32>,
+    pub members: Members,
     pub inline: Inline,
     pub log: Log,
     pub shutdown: Shutdown,
@@ -219,6 +220,16 @@ pub struct JobLimits {
     #[serde(deserialize_with = "duration")]
     #[schemars(with = "DurationText")]
     pub run: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct Members {
+    #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub lease: Duration,
+    #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub renew: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -16,6 +16,7 @@ use tracing::info;
 
 use crate::cache::Store;
 use crate::domain::key::RequestKey;
+use crate::domain::shards::SHARDS;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Exposition;
 
@@ -75,6 +76,8 @@ async fn readyz(State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery) -> R
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{mark}{} {}", check.name, check.state);
         }
+        let (members, shards) = pages.health.share();
+        let _ = writeln!(text, "[+]members {members}\n[+]shards {shards} of {SHARDS}");
         for problem in pages.health.problems() {
             let _ = writeln!(text, "[!]not used: {problem}");
         }

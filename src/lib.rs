@@ -29,7 +29,7 @@
 //! [`intake`] and [`completion`] are the two ways; [`domain`] holds the rules they ask, without any
 //! I/O; [`queue`], [`cache`] and [`cluster`] are the edges; [`run`] joins them. Beside the two ways stand
 //! [`slots`] (who may begin a Job), [`overdue`] (which Job has taken too long) and [`rules`] (templates and
-//! policies, followed as they change). [`cli`] is the outside, and [`schema`] writes down what can be asked
+//! policies, followed as they change) and [`members`] (which part of the completions is this process's). [`cli`] is the outside, and [`schema`] writes down what can be asked
 //! and what is answered.
 
 pub mod backoff;
@@ -42,6 +42,7 @@ pub mod domain;
 pub mod files;
 pub mod http;
 pub mod intake;
+pub mod members;
 pub mod overdue;
 pub mod queue;
 pub mod reply;

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cluster::{self, Jobs, PodSighted, Sighted, Sighting};
+use crate::domain::job;
 use crate::domain::overdue::{JobFacts, Judgement, PodFacts, denial, judge};
+use crate::members::Duty;
 use crate::telemetry::chain;
 
 /// Clocks are looked at this often.
@@ -46,6 +48,7 @@ struct State {
 struct Entry {
     namespace: String,
     name: String,
+    shard: u16,
     facts: JobFacts,
     /// Not looked at again before.
     rests_until: Option<Timestamp>,
@@ -73,7 +76,8 @@ impl Clock {
                 let name = job.metadata.name.clone().unwrap_or_default();
                 let rests_until = state.jobs.get(&uid).and_then(|entry| entry.rests_until);
                 let namespace = job.metadata.namespace.clone().unwrap_or_default();
-                state.jobs.insert(uid, Entry { namespace, name, facts, rests_until });
+                let shard = job::shard(job);
+                state.jobs.insert(uid, Entry { namespace, name, shard, facts, rests_until });
             }
             Sighted::Closed { uid } => {
                 state.jobs.remove(uid);
@@ -109,12 +113,12 @@ impl Clock {
     }
 
     /// Those to be looked at, which rest from now on for a while.
-    fn due(&self, now: Timestamp) -> Vec<Sighting> {
+    fn due(&self, now: Timestamp, is_ours: impl Fn(u16) -> bool) -> Vec<Sighting> {
         let mut state = self.state();
         let State { disturbed, jobs, pods } = &mut *state;
         let settled = disturbed.saturating_add(SETTLING).is_ok_and(|settled| settled <= now);
         let mut due = Vec::new();
-        for (uid, entry) in jobs {
+        for (uid, entry) in jobs.iter_mut().filter(|(_, entry)| is_ours(entry.shard)) {
             // Kubernetes tells times in whole seconds.
             if !settled && entry.facts.since.is_some_and(|since| since.as_second() < disturbed.as_second()) {
                 continue;
@@ -129,7 +133,8 @@ impl Clock {
             };
             if entry.rests_until.is_none_or(|until| until <= now) {
                 entry.rests_until = Some(rests_until);
-                due.push(Sighting { namespace: entry.namespace.clone(), name: entry.name.clone(), uid: uid.clone() });
+                let (namespace, name) = (entry.namespace.clone(), entry.name.clone());
+                due.push(Sighting { namespace, name, uid: uid.clone(), shard: entry.shard });
             }
         }
         due
@@ -141,8 +146,8 @@ impl Clock {
     }
 }
 
-/// Watches the clock until `stop`.
-pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>, stop: CancellationToken) {
+/// Watches the clock of the Jobs that are this member's duty, until `stop`.
+pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>, duty: Duty, stop: CancellationToken) {
     let mut pods = std::pin::pin!(pods);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -152,7 +157,7 @@ pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>,
             () = stop.cancelled() => break,
             Some(sighted) = pods.next() => clock.observe_pod(sighted),
             _ = ticks.tick(), if looks.len() < AT_ONCE => {
-                for sighting in clock.due(Timestamp::now()) {
+                for sighting in clock.due(Timestamp::now(), |shard| duty.owns(shard)) {
                     looks.spawn(look(clock.clone(), jobs.clone(), sighting));
                 }
             }
@@ -213,7 +218,7 @@ mod tests {
     }
 
     fn due(clock: &Clock, now: i64) -> Vec<String> {
-        clock.due(at(now)).into_iter().map(|sighting| sighting.name).collect()
+        clock.due(at(now), |shard| shard == 0).into_iter().map(|sighting| sighting.name).collect()
     }
 
     #[test]

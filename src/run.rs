@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cache::Store;
-use crate::cluster::{Clients, Jobs, joiner, watch, watch_pods};
+use crate::cluster::{Clients, Jobs, Leases, joiner, watch, watch_pods};
 use crate::completion::Completion;
 use crate::config::Config;
 use crate::domain::lanes::Lanes;
 use crate::http::{self, Pages};
 use crate::intake::Intake;
+use crate::members::Membership;
 use crate::overdue::{self, Clock};
 use crate::queue::{Consumer, Overflow, Parking, publisher};
 use crate::reply::{Exchange, Replies};
@@ -83,7 +84,11 @@ async fn start(
         metrics: metrics.clone(),
     });
     let weights = config.lanes.iter().map(|(lane, weight)| (lane.clone(), weight.get())).collect();
-    let slots = Slots::new(Lanes::new(config.limits.in_flight.map(NonZeroU32::get), weights), metrics.clone());
+    let leases = Leases::new(&clients, config.kubernetes.call_timeout, config.members.lease, &config.instance);
+    let (lease, renew) = (config.members.lease, config.members.renew);
+    let (membership, duty) = Membership::new(leases, lease, renew, health.clone(), metrics.clone());
+    let lanes = Lanes::new(config.limits.in_flight.map(NonZeroU32::get), weights);
+    let slots = Slots::new(lanes, duty.clone(), metrics.clone());
     let parking = Parking::new(&config.amqp, replies.publisher.clone());
     let overflow = Arc::new(Overflow::new(config.amqp.clone(), name("overflow"), replies.publisher.clone()));
     let intake = Arc::new(Intake {
@@ -130,12 +135,23 @@ async fn start(
     tasks.spawn("joiner", joining);
     tasks.spawn("rules", keeper.run(stop.clone()));
     let clock = Clock::default();
-    tasks.spawn("clock", overdue::run(clock.clone(), completion.jobs.clone(), watch_pods(&clients), stop.clone()));
+    let overdue =
+        overdue::run(clock.clone(), completion.jobs.clone(), watch_pods(&clients), duty.clone(), stop.clone());
+    tasks.spawn("clock", overdue);
+    // Others take over only when nothing is at work here any more.
+    let leave = CancellationToken::new();
+    tasks.spawn("members", membership.run(leave.clone()));
     let sightings = watch(&clients, health.clone()).inspect(move |sighted| {
         slots.observe(sighted);
         clock.observe(sighted);
     });
-    tasks.spawn("completion", completion.run(sightings, stop.clone()));
+    tasks.spawn("completion", {
+        let (stop, leaves) = (stop.clone(), leave.drop_guard());
+        async move {
+            completion.run(sightings, duty, stop).await;
+            drop(leaves);
+        }
+    });
     tasks.spawn("intake", {
         let stop = stop.clone();
         async move { consumer.run(stop, move |delivery| Arc::clone(&intake).handle(delivery)).await }

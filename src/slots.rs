@@ -4,6 +4,7 @@
 //! Nothing here is durable: a request that waits is still unacknowledged in its lane's queue.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::cluster::Sighted;
 use crate::domain::job;
 use crate::domain::lanes::{Candidate, Lanes, Rate, Ticket};
+use crate::members::Duty;
 use crate::telemetry::metrics::Metrics;
 
 /// Whoever waits for its rate looks again this often.
@@ -27,6 +29,7 @@ struct Shared {
     state: Mutex<State>,
     /// Whether the Jobs that live are known: before, every count would be too low.
     known: watch::Sender<bool>,
+    duty: Duty,
     metrics: Metrics,
 }
 
@@ -64,9 +67,9 @@ pub struct Slot {
 }
 
 impl Slots {
-    pub fn new(lanes: Lanes, metrics: Metrics) -> Self {
+    pub fn new(lanes: Lanes, duty: Duty, metrics: Metrics) -> Self {
         let state = State { lanes, rates: Rates::new(), waiting: BTreeMap::new() };
-        Self(Arc::new(Shared { state: Mutex::new(state), known: watch::Sender::new(false), metrics }))
+        Self(Arc::new(Shared { state: Mutex::new(state), known: watch::Sender::new(false), duty, metrics }))
     }
 
     /// Waits until the Jobs that live are known.
@@ -87,11 +90,13 @@ impl Slots {
 
     /// A slot, where one is free at once.
     pub fn take(&self, ticket: Ticket, candidate: &Candidate) -> Option<Slot> {
+        let members = self.0.duty.members();
         let mut state = self.state();
+        state.lanes.share_among(members);
         if !state.lanes.take(ticket, candidate) {
             return None;
         }
-        if !admits(&mut state.rates, candidate) {
+        if !admits(&mut state.rates, candidate, members) {
             state.lanes.release(ticket);
             return None;
         }
@@ -174,7 +179,9 @@ impl Slots {
             for ticket in state.lanes.joiners() {
                 state.wake(ticket, Turn::LookAgain);
             }
-            while let Some(ticket) = state.next() {
+            let members = self.0.duty.members();
+            state.lanes.share_among(members);
+            while let Some(ticket) = state.next(members) {
                 unclaimed.extend(state.wake(ticket, Turn::Begin(self.slot(ticket))));
             }
             self.show(&state);
@@ -194,9 +201,9 @@ impl Slots {
 }
 
 impl State {
-    fn next(&mut self) -> Option<Ticket> {
+    fn next(&mut self, members: u32) -> Option<Ticket> {
         let rates = &mut self.rates;
-        self.lanes.next(|candidate| admits(rates, candidate))
+        self.lanes.next(|candidate| admits(rates, candidate, members))
     }
 
     /// Hands the turn back where nobody waits for it any more.
@@ -209,14 +216,16 @@ impl State {
 }
 
 /// Whether the producer's rate admits one Job more; asked only when everything else does, since it counts.
-fn admits(rates: &mut Rates, candidate: &Candidate) -> bool {
+/// Requests come to all members alike, so each of them stands for as many Jobs as there are members.
+fn admits(rates: &mut Rates, candidate: &Candidate, members: u32) -> bool {
     let Some(rate) = candidate.rate else { return true };
     let producer = candidate.occupant.producer.clone().unwrap_or_default();
     let (known, limiter) = rates.entry(producer).or_insert_with(|| (rate, limiter(rate)));
     if *known != rate {
         (*known, *limiter) = (rate, self::limiter(rate));
     }
-    limiter.check().is_ok()
+    let each = NonZeroU32::new(members).unwrap_or(NonZeroU32::MIN).min(rate.count);
+    matches!(limiter.check_n(each), Ok(Ok(())))
 }
 
 /// Evenly spread, and as many at once as one period allows.

@@ -187,9 +187,10 @@ async fn check_files_and_cluster(config: &Config, report: &mut Report) {
     };
     report.ok("kubernetes", format!("{} ({}), namespace {}", clients.server, clients.origin, clients.namespace));
     for namespace in clients.namespaces.all() {
-        for right in access::NEEDED {
+        let own = namespace == clients.namespaces.own;
+        for right in access::NEEDED.iter().chain(own.then_some(&access::MEMBER).into_iter().flatten()) {
             let what = format!("may {} {}", right.2, right.1);
-            match access::allowed(&clients, right, Some(namespace), config.kubernetes.call_timeout).await {
+            match access::allowed(&clients, *right, Some(namespace), config.kubernetes.call_timeout).await {
                 Ok(true) => report.ok(&what, format!("allowed in {namespace}")),
                 Ok(false) => report.wrong(
                     &what,

@@ -11,7 +11,7 @@ use super::{Clients, Error, call};
 /// One right: API group, resource (with subresource), verb.
 pub type Right = (&'static str, &'static str, &'static str);
 
-/// Exactly the calls that the dispatcher makes, in its namespace.
+/// Exactly the calls that the dispatcher makes in each namespace that it works in.
 pub const NEEDED: [Right; 12] = [
     ("batch", "jobs", "create"),
     ("batch", "jobs", "get"),
@@ -25,6 +25,15 @@ pub const NEEDED: [Right; 12] = [
     ("", "pods", "patch"),
     ("", "pods/log", "get"),
     ("", "events", "list"),
+];
+
+/// What a member does with Leases, in the dispatcher's own namespace.
+pub const MEMBER: [Right; 5] = [
+    ("coordination.k8s.io", "leases", "create"),
+    ("coordination.k8s.io", "leases", "list"),
+    ("coordination.k8s.io", "leases", "watch"),
+    ("coordination.k8s.io", "leases", "patch"),
+    ("coordination.k8s.io", "leases", "delete"),
 ];
 
 /// Whether the configured identity has `right` in `namespace`; `None` asks for the whole cluster.

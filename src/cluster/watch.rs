@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::Clients;
 use super::jobs::open_selector;
-use crate::domain::job::ending;
+use crate::domain::job::{ending, shard};
 use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 
@@ -27,6 +27,7 @@ pub struct Sighting {
     pub namespace: String,
     pub name: String,
     pub uid: String,
+    pub shard: u16,
 }
 
 impl Sighting {
@@ -34,7 +35,7 @@ impl Sighting {
     pub fn of(job: &Job) -> Option<Self> {
         ending(job)?;
         let namespace = job.metadata.namespace.clone()?;
-        Some(Self { namespace, name: job.metadata.name.clone()?, uid: job.metadata.uid.clone()? })
+        Some(Self { namespace, name: job.metadata.name.clone()?, uid: job.metadata.uid.clone()?, shard: shard(job) })
     }
 }
 

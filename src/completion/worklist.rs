@@ -1,137 +1,102 @@
-//! Which Jobs are completed, and when: those that the watch sees, those that a regular look over finds,
-//! each by one task at a time, tried until it is done.
+//! What is known of the Jobs that owe answers, and which of them wait for a completion here.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
-use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tokio::task::Id;
 
-use super::{Completion, Progress};
-use crate::backoff::Backoff;
-use crate::cluster::{Jobs, Sighted, Sighting};
+use crate::cluster::{Sighted, Sighting};
 use crate::domain::job;
-use crate::telemetry::chain;
+use crate::members::Duty;
 
-/// A watch can miss what it should have said; all open Jobs are looked over this often.
-const LOOK_OVER: Duration = Duration::from_secs(300);
-
-impl Completion {
-    /// Completes what the watch sees until `stop`; then finishes what is at work.
-    pub async fn run(self: Arc<Self>, sightings: impl Stream<Item = Sighted>, stop: CancellationToken) {
-        let mut sightings = std::pin::pin!(sightings);
-        let mut look_over = tokio::time::interval(LOOK_OVER);
-        look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // By uid, with their namespaces.
-        let mut open = HashMap::new();
-        // Those whose start was told; a completion tells the others before it tells the end.
-        let mut started = HashSet::new();
-        let mut announcements: JoinSet<()> = JoinSet::new();
-        let mut finishing: HashSet<Sighting> = HashSet::new();
-        let mut tasks: JoinSet<Sighting> = JoinSet::new();
-        let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
-        loop {
-            let ended = tokio::select! {
-                () = stop.cancelled() => break,
-                Some(sighted) = sightings.next() => match sighted {
-                    Sighted::Open(job) => {
-                        let uid = job.metadata.uid.clone().unwrap_or_default();
-                        open.insert(uid.clone(), job.metadata.namespace.clone());
-                        if job::ending(&job).is_none() && job::is_running(&job) && started.insert(uid) {
-                            announcements.spawn(Arc::clone(&self).announce_starting(job.clone()));
-                        }
-                        Sighting::of(&job).into_iter().collect()
-                    }
-                    Sighted::Closed { uid } => { open.remove(&uid); started.remove(&uid); Vec::new() }
-                    Sighted::Relisting { namespace } => { open.retain(|_, of| of.as_ref() != Some(&namespace)); Vec::new() }
-                    Sighted::Listed { .. } => Vec::new(),
-                },
-                _ = look_over.tick(), if surveys.is_empty() => { surveys.spawn(Arc::clone(&self).survey()); Vec::new() }
-                Some(announced) = announcements.join_next() => {
-                    if let Err(error) = announced {
-                        self.metrics.panics.inc();
-                        error!(error = chain(&error), "announcing a start panicked");
-                    }
-                    Vec::new()
-                }
-                Some(survey) = surveys.join_next() => survey.unwrap_or_default(),
-                Some(done) = tasks.join_next() => {
-                    match done {
-                        Ok(sighting) => drop(finishing.remove(&sighting)),
-                        Err(error) => {
-                            // The Job keeps its finalizer; the next survey comes back to it.
-                            self.metrics.panics.inc();
-                            error!(error = chain(&error), "a completion panicked");
-                            finishing.clear();
-                        }
-                    }
-                    Vec::new()
-                }
-            };
-            self.metrics.jobs_open.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
-            for sighting in ended {
-                if finishing.insert(sighting.clone()) {
-                    let progress = Progress { started_told: started.contains(&sighting.uid), ..Progress::default() };
-                    tasks.spawn(Arc::clone(&self).finish(sighting, progress, stop.clone()));
-                }
-            }
-        }
-        while tasks.join_next().await.is_some() {}
-    }
-
-    async fn announce_starting(self: Arc<Self>, job: Box<Job>) {
-        if let Err(error) = self.announce_start(&job).await {
-            warn!(job.name = job.metadata.name, error = chain(&error), "cannot announce a start");
-        }
-    }
-
-    /// Everything that has ended and owes answers; lets go of the pods that were left behind.
-    async fn survey(self: Arc<Self>) -> Vec<Sighting> {
-        let mut all = Vec::new();
-        for jobs in self.jobs.everywhere() {
-            all.extend(survey(&jobs).await);
-        }
-        all
-    }
-
-    /// Tries until the Job is released, or until the process stops: then another one does.
-    async fn finish(self: Arc<Self>, sighting: Sighting, mut progress: Progress, stop: CancellationToken) -> Sighting {
-        let mut backoff = Backoff::for_calls();
-        loop {
-            let tried = {
-                let _at_work = self.at_work.acquire().await.expect("the semaphore is never closed");
-                if stop.is_cancelled() {
-                    return sighting;
-                }
-                self.complete(&sighting, &mut progress).await
-            };
-            let Err(error) = tried else { return sighting };
-            warn!(job.name = sighting.name, error = chain(&error), "completion failed; trying again");
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = stop.cancelled() => return sighting,
-            }
-        }
-    }
+#[derive(Default)]
+pub(super) struct Worklist {
+    /// By uid, with their namespaces.
+    open: HashMap<String, Option<String>>,
+    /// Those that have ended, by uid, of all shards: a shard that comes here brings no work to be looked for.
+    ended: HashMap<String, Sighting>,
+    /// Those whose start was told; a completion tells the others before it tells the end.
+    started: HashSet<String>,
+    /// Those that a task is at.
+    busy: HashSet<String>,
+    tasks: HashMap<Id, String>,
 }
 
-async fn survey(jobs: &Jobs) -> Vec<Sighting> {
-    let (open, ended) = match jobs.open().await {
-        Ok(found) => found,
-        Err(error) => {
-            warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the open Jobs");
-            return Vec::new();
+/// What the watch has brought up.
+pub(super) enum News {
+    None,
+    Started(Box<Job>),
+    Ended(String),
+}
+
+impl Worklist {
+    /// Follows the watch.
+    pub(super) fn see(&mut self, sighted: Sighted, duty: &Duty) -> News {
+        match sighted {
+            Sighted::Open(job) => return self.see_job(job, duty),
+            Sighted::Closed { uid } => {
+                self.open.remove(&uid);
+                self.ended.remove(&uid);
+                self.started.remove(&uid);
+            }
+            Sighted::Relisting { namespace } => {
+                self.open.retain(|_, of| of.as_ref() != Some(&namespace));
+                self.ended.retain(|_, sighting| sighting.namespace != namespace);
+            }
+            Sighted::Listed { .. } => {}
         }
-    };
-    match jobs.release_orphans(&open).await {
-        Ok(0) => {}
-        Ok(released) => info!(released, "released pods that outlived their Job's answer"),
-        Err(error) => warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the pods"),
+        News::None
     }
-    ended
+
+    fn see_job(&mut self, job: Box<Job>, duty: &Duty) -> News {
+        let Some(uid) = job.metadata.uid.clone() else { return News::None };
+        self.open.insert(uid.clone(), job.metadata.namespace.clone());
+        if let Some(sighting) = Sighting::of(&job) {
+            self.ended.insert(uid.clone(), sighting);
+            return News::Ended(uid);
+        }
+        if duty.owns(job::shard(&job)) && job::is_running(&job) && self.started.insert(uid) {
+            return News::Started(job);
+        }
+        News::None
+    }
+
+    /// Follows a look over all of them.
+    pub(super) fn found(&mut self, ended: Vec<Sighting>) {
+        self.ended.extend(ended.into_iter().map(|sighting| (sighting.uid.clone(), sighting)));
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn is_started(&self, uid: &str) -> bool {
+        self.started.contains(uid)
+    }
+
+    /// The Job, where a completion of it may begin here.
+    pub(super) fn due(&self, uid: &str, duty: &Duty) -> Option<&Sighting> {
+        self.ended.get(uid).filter(|sighting| duty.owns(sighting.shard) && !self.busy.contains(uid))
+    }
+
+    /// All whose completion may begin here: when shards or a look over have come.
+    pub(super) fn all_due(&self, duty: &Duty) -> Vec<String> {
+        self.ended.keys().filter(|uid| self.due(uid, duty).is_some()).cloned().collect()
+    }
+
+    /// `task` is at it.
+    pub(super) fn begun(&mut self, uid: &str, task: Id) {
+        self.busy.insert(uid.to_owned());
+        self.tasks.insert(task, uid.to_owned());
+    }
+
+    /// The task has ended, and the Job is done; or else it is left for whoever owns it next.
+    pub(super) fn ended(&mut self, task: Id, done: bool) -> Option<String> {
+        let uid = self.tasks.remove(&task)?;
+        self.busy.remove(&uid);
+        if done {
+            self.ended.remove(&uid);
+        }
+        Some(uid)
+    }
 }

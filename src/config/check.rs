@@ -1,10 +1,15 @@
 //! Settings that are fine alone and wrong together, or out of range.
 
+use std::time::Duration;
+
 use super::Config;
 use crate::domain::names::is_label;
 
 /// A key for HMAC-SHA256 is as long as what it makes, 32 bytes, or guessing the key is less work.
 const MIN_HMAC_KEY: usize = 32;
+
+/// Every member writes this often, and every other reads it.
+const MIN_RENEW: Duration = Duration::from_millis(100);
 
 /// The key, and a sentence.
 type Wrong = (&'static str, String);
@@ -13,6 +18,7 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), Wrong> {
         self.check_broker()?;
         self.check_cache()?;
+        self.check_members()?;
         self.check_work()
     }
 
@@ -52,6 +58,18 @@ impl Config {
         }
         if self.cache.hmac_key.is_empty() && !self.cache.hmac_previous.is_empty() {
             return Err(("cache.hmac_previous", "verifies nothing without `cache.hmac_key`".into()));
+        }
+        Ok(())
+    }
+
+    fn check_members(&self) -> Result<(), Wrong> {
+        let (lease, renew) = (self.members.lease, self.members.renew);
+        if renew < MIN_RENEW {
+            return Err(("members.renew", format!("{renew:?} is shorter than {MIN_RENEW:?}")));
+        }
+        if lease < renew * 2 {
+            let message = format!("{lease:?} is not twice `members.renew` ({renew:?}): one lost renewal would end it");
+            return Err(("members.lease", message));
         }
         Ok(())
     }

@@ -68,6 +68,12 @@ pub fn ending(job: &Job) -> Option<Ending> {
     job.metadata.deletion_timestamp.as_ref().map(|_| Ending::Deleted)
 }
 
+/// Who completes it. One whose label was lost is somebody's all the same.
+pub fn shard(job: &Job) -> u16 {
+    let label = job.metadata.labels.as_ref().and_then(|labels| labels.get(manifest::SHARD));
+    label.and_then(|label| label.parse().ok()).unwrap_or_default()
+}
+
 /// Whether a pod of it runs: its containers are started and ready.
 pub fn is_running(job: &Job) -> bool {
     job.status.as_ref().and_then(|status| status.ready).unwrap_or_default() > 0

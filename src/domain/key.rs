@@ -8,9 +8,9 @@ use std::fmt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::shards::SHARDS;
+
 const VERSION: &str = "jobquay-key-v1";
-/// How many shards the open Jobs are spread over.
-pub const SHARDS: u16 = 64;
 /// RFC 4648, lower case: fit for a Kubernetes name.
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 

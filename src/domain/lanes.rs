@@ -4,7 +4,7 @@
 //! at this moment, so no count can leak. Freed slots go to the lane that has the fewest for its weight,
 //! and within a lane to whoever came first and is not held up by a limit of its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub struct Ticket {
 #[derive(Debug, Default)]
 pub struct Lanes {
     limit: Option<u32>,
+    /// Dispatchers that begin Jobs under the same limits, without this one.
+    others: u32,
     weights: BTreeMap<String, u32>,
     live: HashMap<String, Occupant>,
     /// How many live Jobs have this name: more than one for the moment in which one follows another.
@@ -63,10 +65,14 @@ pub struct Lanes {
     /// Live Jobs that the list under way has not shown yet.
     unconfirmed: BTreeSet<String>,
     beginning: BTreeMap<Ticket, Occupant>,
+    /// Created here, and not shown by the watch yet.
+    unseen: HashSet<String>,
     waiting: BTreeMap<Ticket, Candidate>,
     /// Jobs seen to end of late, the latest last: the answer to a create can be slower than its Job.
     ended: VecDeque<String>,
     taken: Taken,
+    /// The part of `taken` that the other members may not have seen: what is beginning, and what is unseen.
+    hidden: Taken,
 }
 
 /// Slots taken, counted by what limits them.
@@ -92,6 +98,12 @@ impl Lanes {
     /// Whether anything limits the Jobs that this candidate counts among.
     pub fn is_bounded(&self, candidate: &Candidate) -> bool {
         self.limit.or(candidate.template_limit).or(candidate.producer_limit).is_some()
+    }
+
+    /// How many dispatchers share the slots. Each of them is taken to begin as many at this moment as this one
+    /// does, so that together they overshoot a limit by fewer than there are of them.
+    pub fn share_among(&mut self, members: u32) {
+        self.others = members.saturating_sub(1);
     }
 
     /// Takes a slot at once, unless a limit is reached or one like this waits already.
@@ -146,8 +158,11 @@ impl Lanes {
     pub fn became(&mut self, ticket: Ticket, uid: &str) {
         if let Some(occupant) = self.release(ticket)
             && !self.ended.iter().any(|ended| ended == uid)
+            && !self.live.contains_key(uid)
         {
-            self.saw(uid, occupant);
+            self.hidden.add(&occupant);
+            self.unseen.insert(uid.to_owned());
+            self.hold(uid, occupant);
         }
     }
 
@@ -155,17 +170,24 @@ impl Lanes {
     pub fn release(&mut self, ticket: Ticket) -> Option<Occupant> {
         let occupant = self.beginning.remove(&ticket)?;
         self.taken.remove(&occupant);
+        self.hidden.remove(&occupant);
         Some(occupant)
     }
 
     /// The watch shows a Job that has not ended.
     pub fn saw(&mut self, uid: &str, occupant: Occupant) {
         self.unconfirmed.remove(uid);
-        if !self.live.contains_key(uid) {
-            self.taken.add(&occupant);
-            add(&mut self.names, &occupant.job);
-            self.live.insert(uid.to_owned(), occupant);
+        match self.live.get(uid) {
+            Some(known) if self.unseen.remove(uid) => self.hidden.remove(known),
+            Some(_) => {}
+            None => self.hold(uid, occupant),
         }
+    }
+
+    fn hold(&mut self, uid: &str, occupant: Occupant) {
+        self.taken.add(&occupant);
+        add(&mut self.names, &occupant.job);
+        self.live.insert(uid.to_owned(), occupant);
     }
 
     /// The watch shows that a Job has ended or gone.
@@ -173,6 +195,9 @@ impl Lanes {
         self.unconfirmed.remove(uid);
         if let Some(occupant) = self.live.remove(uid) {
             self.taken.remove(&occupant);
+            if self.unseen.remove(uid) {
+                self.hidden.remove(&occupant);
+            }
             remove(&mut self.names, &occupant.job);
         } else if !self.beginning.is_empty() && !self.ended.iter().any(|ended| ended == uid) {
             if self.ended.len() == REMEMBERED {
@@ -210,16 +235,21 @@ impl Lanes {
 
     fn begin(&mut self, ticket: Ticket, occupant: Occupant) {
         self.taken.add(&occupant);
+        self.hidden.add(&occupant);
         self.beginning.insert(ticket, occupant);
     }
 
     fn has_room(&self, candidate: &Candidate) -> bool {
-        let below = |taken: u32, limit: Option<u32>| limit.is_none_or(|limit| taken < limit);
-        let of = |counts: &HashMap<String, u32>, name: &str| counts.get(name).copied().unwrap_or_default();
+        let others = u64::from(self.others);
+        let below = |limit: Option<u32>, of: &dyn Fn(&Taken) -> u32| {
+            let taken = u64::from(of(&self.taken)) + others * u64::from(of(&self.hidden));
+            limit.is_none_or(|limit| taken < limit.into())
+        };
+        let count = |counts: &HashMap<String, u32>, name: &str| counts.get(name).copied().unwrap_or_default();
         let producer = candidate.occupant.producer.as_deref().unwrap_or_default();
-        below(self.taken.all, self.limit)
-            && below(of(&self.taken.templates, &candidate.occupant.template), candidate.template_limit)
-            && below(of(&self.taken.producers, producer), candidate.producer_limit)
+        below(self.limit, &|taken| taken.all)
+            && below(candidate.template_limit, &|taken| count(&taken.templates, &candidate.occupant.template))
+            && below(candidate.producer_limit, &|taken| count(&taken.producers, producer))
     }
 
     fn taken_by(&self, lane: &str) -> u32 {

@@ -1,5 +1,3 @@
-use std::num::NonZeroU32;
-
 use jiff::Timestamp;
 
 use super::*;
@@ -21,7 +19,7 @@ fn candidate(producer: &str, job: &str) -> Candidate {
 }
 
 fn slots(limit: u32) -> Slots {
-    Slots::new(Lanes::new(Some(limit), BTreeMap::new()), Metrics::default())
+    Slots::new(Lanes::new(Some(limit), BTreeMap::new()), Duty::of(1), Metrics::default())
 }
 
 async fn is_pending(turn: &mut (impl Future<Output = Turn> + Unpin)) -> bool {

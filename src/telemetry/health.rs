@@ -21,6 +21,8 @@ struct State {
     /// Likewise; 0 is never.
     last_watch_error: AtomicU64,
     problems: Mutex<Vec<String>>,
+    /// Members and shards owned.
+    share: Mutex<(u32, u32)>,
 }
 
 /// A watch that fails fails again within its longest backoff; one that was silent for longer lives.
@@ -60,6 +62,7 @@ impl Default for Health {
             last_watch_event: AtomicU64::new(0),
             last_watch_error: AtomicU64::new(0),
             problems: Mutex::default(),
+            share: Mutex::default(),
         }))
     }
 }
@@ -81,6 +84,15 @@ impl Health {
 
     pub fn problems(&self) -> Vec<String> {
         self.0.problems.lock().expect("nobody panics with it").clone()
+    }
+
+    /// How many dispatchers there are, and how many shards are this one's.
+    pub fn set_share(&self, members: u32, shards: u32) {
+        *self.0.share.lock().expect("nobody panics with it") = (members, shards);
+    }
+
+    pub fn share(&self) -> (u32, u32) {
+        *self.0.share.lock().expect("nobody panics with it")
     }
 
     pub fn drain(&self) {

@@ -52,6 +52,11 @@ pub struct Metrics {
     /// By `edge`.
     pub reconnects: ByOne,
     pub panics: Counter,
+    /// Dispatchers alive, this one included.
+    pub members: Gauge,
+    pub shards_owned: Gauge,
+    /// By `direction`: gained, lost.
+    pub shard_moves: ByOne,
     /// In use.
     pub templates: Gauge,
     /// Files that are not used as they are.
@@ -101,6 +106,9 @@ impl Exposition {
         registry.register("undecodable_waiters", "Waiters on Jobs that could not be read", m.undecodable_waiters);
         registry.register("reconnects", "Sessions that had to be built anew", m.reconnects);
         registry.register("panics", "Requests whose handling panicked", m.panics);
+        registry.register("members", "Dispatchers alive, as this one sees it", m.members);
+        registry.register("shards_owned", "Shards whose Jobs this dispatcher completes", m.shards_owned);
+        registry.register("shard_moves", "Shards that came to or went from this dispatcher", m.shard_moves);
         registry.register("templates", "Templates in use", m.templates);
         registry.register("templates_unusable", "Template files not used as they are", m.templates_unusable);
         registry.register("reloads", "Changed files of templates and policies", m.reloads);

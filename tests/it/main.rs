@@ -29,6 +29,7 @@ mod rejections;
 mod release_order;
 mod reload;
 mod rendering;
+mod replicas;
 mod replies;
 mod results;
 mod seed_job;

@@ -65,12 +65,13 @@ async fn the_manifests_apply_and_give_exactly_the_rights_that_a_dispatcher_uses(
     let clients = clients(kubeconfig).await;
 
     let allowed = async |right, namespace| access::allowed(&clients, right, namespace, LIMIT).await.expect("an answer");
-    for right in access::NEEDED {
+    for right in access::NEEDED.into_iter().chain(access::MEMBER) {
         assert!(allowed(right, Some(NAMESPACE)).await, "{right:?} is needed");
         assert!(!allowed(right, Some("default")).await, "{right:?} in another namespace");
         assert!(!allowed(right, None).await, "{right:?} in the whole cluster");
     }
     for right in [
+        ("coordination.k8s.io", "leases", "update"),
         ("", "secrets", "get"),
         ("", "secrets", "list"),
         ("", "configmaps", "get"),

@@ -126,3 +126,42 @@ fn a_job_that_ended_before_its_create_was_answered_takes_no_slot() {
     lanes.became(at(1), "u1");
     assert!(!lanes.lives("j1") && lanes.take(at(2), &candidate("a", "t", "p", "j2")));
 }
+
+#[test]
+fn members_together_overshoot_a_limit_by_fewer_than_there_are_of_them() {
+    for (members, limit, live) in [(1, 4, 0), (2, 1, 0), (3, 4, 0), (3, 4, 3), (3, 10, 0), (5, 7, 2)] {
+        // The worst case: all begin at the same moment, and nobody has seen what the others do.
+        let mut begun = live;
+        for member in 0..members {
+            let mut lanes = lanes(limit, &[]);
+            lanes.share_among(members);
+            for uid in 0..live {
+                lanes.saw(&format!("u{uid}"), candidate("a", "t", "p", &format!("live{uid}")).occupant);
+            }
+            let takes =
+                |ticket: &u64| lanes.take(at(*ticket), &candidate("a", "t", "p", &format!("{member}-{ticket}")));
+            begun += u32::try_from((0..100).take_while(takes).count()).unwrap();
+        }
+        assert!((limit..limit + members).contains(&begun), "{members} members, limit {limit}, {live} live: {begun}");
+    }
+}
+
+#[test]
+fn what_the_watch_has_shown_is_known_to_the_other_members_too() {
+    let mut lanes = lanes(4, &[]);
+    lanes.share_among(3);
+    let job = |name: &str| candidate("a", "t", "p", name);
+    assert!(lanes.take(at(1), &job("j1")) && lanes.take(at(2), &job("j2")));
+    assert!(!lanes.take(at(3), &job("j3")), "2 here and perhaps 4 elsewhere");
+    lanes.became(at(1), "u1");
+    assert!(!lanes.take(at(3), &job("j3")), "nobody has seen it yet");
+    lanes.saw("u1", job("j1").occupant);
+    lanes.release(at(2));
+    lanes.saw("u2", job("elsewhere").occupant);
+    assert!(lanes.take(at(3), &job("j3")), "2 are alive, and nothing else begins");
+    assert!(!lanes.take(at(4), &job("j4")));
+    lanes.gone("u1");
+    lanes.became(at(3), "u3");
+    lanes.gone("u3");
+    assert!(lanes.take(at(5), &job("j5")));
+}

@@ -23,6 +23,7 @@ struct Seen {
     /// uid → the Job as it was first seen.
     all: BTreeMap<String, Job>,
     violations: Vec<String>,
+    most_alive: usize,
 }
 
 impl Recorder {
@@ -47,6 +48,11 @@ impl Recorder {
     /// How many Jobs there ever were.
     pub(crate) fn jobs(&self) -> usize {
         self.seen.lock().expect("nobody panics with it").all.len()
+    }
+
+    /// How many lived at once, at most.
+    pub(crate) fn most_alive(&self) -> usize {
+        self.seen.lock().expect("nobody panics with it").most_alive
     }
 
     /// How many of them have a label with this value.
@@ -90,6 +96,7 @@ impl Seen {
             self.violations.push(format!("two live Jobs of {key}: {other} and {uid}"));
         }
         self.live.insert(uid, key);
+        self.most_alive = self.most_alive.max(self.live.len());
     }
 
     fn delete(&mut self, job: &Job) {

@@ -1,0 +1,147 @@
+//! When Jobs are completed: those of this member's shards that the watch sees or that a regular look over
+//! finds, each by one task at a time, tried until it is done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use k8s_openapi::api::batch::v1::Job;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::worklist::{News, Worklist};
+use super::{Completion, Progress};
+use crate::backoff::Backoff;
+use crate::cluster::{Jobs, Sighted, Sighting};
+use crate::members::Duty;
+use crate::telemetry::chain;
+
+/// A watch can miss what it should have said; all open Jobs are looked over this often.
+const LOOK_OVER: Duration = Duration::from_secs(300);
+/// Whose owner looks for pods that were left behind: one member is enough.
+const ORPHANS: u16 = 0;
+
+impl Completion {
+    /// Completes what is this member's duty until `stop`; then finishes what is at work.
+    pub async fn run(self: Arc<Self>, sightings: impl Stream<Item = Sighted>, mut duty: Duty, stop: CancellationToken) {
+        let mut sightings = std::pin::pin!(sightings);
+        let mut look_over = tokio::time::interval(LOOK_OVER);
+        look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut list = Worklist::default();
+        let mut announcements: JoinSet<()> = JoinSet::new();
+        let mut tasks: JoinSet<bool> = JoinSet::new();
+        let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
+        let others = duty.clone();
+        loop {
+            let due = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(sighted) = sightings.next() => match list.see(sighted, &others) {
+                    News::Ended(uid) => vec![uid],
+                    News::Started(job) => {
+                        announcements.spawn(Arc::clone(&self).announce_starting(job));
+                        Vec::new()
+                    }
+                    News::None => Vec::new(),
+                },
+                () = duty.moved() => list.all_due(&others),
+                _ = look_over.tick(), if surveys.is_empty() => {
+                    surveys.spawn(Arc::clone(&self).survey(others.owns(ORPHANS)));
+                    Vec::new()
+                }
+                Some(announced) = announcements.join_next() => {
+                    if let Err(error) = announced {
+                        self.metrics.panics.inc();
+                        error!(error = chain(&error), "announcing a start panicked");
+                    }
+                    Vec::new()
+                }
+                Some(survey) = surveys.join_next() => {
+                    list.found(survey.unwrap_or_default());
+                    list.all_due(&others)
+                }
+                Some(done) = tasks.join_next_with_id() => match done {
+                    Ok((task, true)) => { list.ended(task, true); Vec::new() }
+                    // Its shard went to another member; it may have come back meanwhile.
+                    Ok((task, false)) => list.ended(task, false).into_iter().collect(),
+                    Err(error) => {
+                        // The Job keeps its finalizer; the next survey comes back to it.
+                        self.metrics.panics.inc();
+                        error!(error = chain(&error), "a completion panicked");
+                        list.ended(error.id(), true);
+                        Vec::new()
+                    }
+                },
+            };
+            self.metrics.jobs_open.set(i64::try_from(list.open()).unwrap_or(i64::MAX));
+            for uid in due {
+                let Some(sighting) = list.due(&uid, &others).cloned() else { continue };
+                let progress = Progress { started_told: list.is_started(&uid), ..Progress::default() };
+                let finish = Arc::clone(&self).finish(sighting, progress, others.clone(), stop.clone());
+                list.begun(&uid, tasks.spawn(finish).id());
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn announce_starting(self: Arc<Self>, job: Box<Job>) {
+        if let Err(error) = self.announce_start(&job).await {
+            warn!(job.name = job.metadata.name, error = chain(&error), "cannot announce a start");
+        }
+    }
+
+    /// Everything that has ended and owes answers; lets go of the pods that were left behind.
+    async fn survey(self: Arc<Self>, orphans: bool) -> Vec<Sighting> {
+        let mut all = Vec::new();
+        for jobs in self.jobs.everywhere() {
+            all.extend(survey(&jobs, orphans).await);
+        }
+        all
+    }
+
+    /// Tries until the Job is released. `false`: another member does it, or this process when it owns it again.
+    async fn finish(
+        self: Arc<Self>,
+        sighting: Sighting,
+        mut progress: Progress,
+        duty: Duty,
+        stop: CancellationToken,
+    ) -> bool {
+        let mut backoff = Backoff::for_calls();
+        loop {
+            let tried = {
+                let _at_work = self.at_work.acquire().await.expect("the semaphore is never closed");
+                if stop.is_cancelled() || !duty.owns(sighting.shard) {
+                    return false;
+                }
+                self.complete(&sighting, &mut progress).await
+            };
+            let Err(error) = tried else { return true };
+            warn!(job.name = sighting.name, error = chain(&error), "completion failed; trying again");
+            tokio::select! {
+                () = backoff.wait() => {}
+                () = stop.cancelled() => return false,
+            }
+        }
+    }
+}
+
+async fn survey(jobs: &Jobs, orphans: bool) -> Vec<Sighting> {
+    let (open, ended) = match jobs.open().await {
+        Ok(found) => found,
+        Err(error) => {
+            warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the open Jobs");
+            return Vec::new();
+        }
+    };
+    if !orphans {
+        return ended;
+    }
+    match jobs.release_orphans(&open).await {
+        Ok(0) => {}
+        Ok(released) => info!(released, "released pods that outlived their Job's answer"),
+        Err(error) => warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the pods"),
+    }
+    ended
+}
