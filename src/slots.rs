@@ -40,8 +40,8 @@ struct State {
     waiting: BTreeMap<Ticket, Waiting>,
 }
 
-/// By producer.
-type Rates = HashMap<String, (Rate, DefaultDirectRateLimiter)>;
+/// By producer: its rate, among how many members it is divided, and what is left of it here.
+type Rates = HashMap<String, (Rate, u32, DefaultDirectRateLimiter)>;
 
 #[derive(Debug)]
 struct Waiting {
@@ -216,22 +216,23 @@ impl State {
 }
 
 /// Whether the producer's rate admits one Job more; asked only when everything else does, since it counts.
-/// Requests come to all members alike, so each of them stands for as many Jobs as there are members.
+/// Requests come to all members alike, so each gets the same part of the rate.
 fn admits(rates: &mut Rates, candidate: &Candidate, members: u32) -> bool {
     let Some(rate) = candidate.rate else { return true };
     let producer = candidate.occupant.producer.clone().unwrap_or_default();
-    let (known, limiter) = rates.entry(producer).or_insert_with(|| (rate, limiter(rate)));
-    if *known != rate {
-        (*known, *limiter) = (rate, self::limiter(rate));
+    let fresh = || (rate, members, limiter(rate, members));
+    let known = rates.entry(producer).or_insert_with(fresh);
+    if (known.0, known.1) != (rate, members) {
+        *known = fresh();
     }
-    let each = NonZeroU32::new(members).unwrap_or(NonZeroU32::MIN).min(rate.count);
-    matches!(limiter.check_n(each), Ok(Ok(())))
+    known.2.check().is_ok()
 }
 
-/// Evenly spread, and as many at once as one period allows.
-fn limiter(rate: Rate) -> DefaultDirectRateLimiter {
-    let each = (rate.per / rate.count.get()).max(Duration::from_nanos(1));
-    let quota = Quota::with_period(each).expect("a period of at least a nanosecond").allow_burst(rate.count);
+/// One member's part: evenly spread, and as many at once as one period allows, at least one.
+fn limiter(rate: Rate, members: u32) -> DefaultDirectRateLimiter {
+    let each = (rate.per / rate.count.get()).saturating_mul(members).max(Duration::from_nanos(1));
+    let burst = NonZeroU32::new(rate.count.get().div_ceil(members.max(1))).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::with_period(each).expect("a period of at least a nanosecond").allow_burst(burst);
     RateLimiter::direct(quota)
 }
 

@@ -17,7 +17,7 @@ use super::pages::Pages;
 use super::placement::{Claim, Placement};
 use super::{Clients, Error, Sighting, call};
 use crate::domain::event::JobInfo;
-use crate::domain::job::{Load, Standing, attempts, finalizer_index, standing};
+use crate::domain::job::{Load, Standing, attempts, finalizer_index, holds_claim, standing};
 use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME, Plan};
 use crate::domain::namespaces::Namespaces;
 use crate::domain::outcome::OutcomeRecord;
@@ -102,7 +102,10 @@ impl Jobs {
             Err(error) if error.is_undecided() => {
                 Metrics::count(&self.metrics.conflicts, "kind", "undecided");
                 match self.get(&plan.name()).await? {
-                    Some(existing) => self.place(&existing, plan, &Claim { may_stand: true, ..*claim }).await,
+                    Some(existing) => {
+                        let may_stand = claim.may_stand || holds_claim(&existing, claim.waiter);
+                        self.place(&existing, plan, &Claim { may_stand, ..*claim }).await
+                    }
                     None => Err(error),
                 }
             }

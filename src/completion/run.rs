@@ -25,7 +25,7 @@ const ORPHANS: u16 = 0;
 
 impl Completion {
     /// Completes what is this member's duty until `stop`; then finishes what is at work.
-    pub async fn run(self: Arc<Self>, sightings: impl Stream<Item = Sighted>, mut duty: Duty, stop: CancellationToken) {
+    pub async fn run(self: Arc<Self>, sightings: impl Stream<Item = Sighted>, duty: Duty, stop: CancellationToken) {
         let mut sightings = std::pin::pin!(sightings);
         let mut look_over = tokio::time::interval(LOOK_OVER);
         look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -33,11 +33,11 @@ impl Completion {
         let mut announcements: JoinSet<()> = JoinSet::new();
         let mut tasks: JoinSet<bool> = JoinSet::new();
         let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
-        let others = duty.clone();
+        let mut moves = duty.clone();
         loop {
             let due = tokio::select! {
                 () = stop.cancelled() => break,
-                Some(sighted) = sightings.next() => match list.see(sighted, &others) {
+                Some(sighted) = sightings.next() => match list.see(sighted, &duty) {
                     News::Ended(uid) => vec![uid],
                     News::Started(job) => {
                         announcements.spawn(Arc::clone(&self).announce_starting(job));
@@ -45,9 +45,9 @@ impl Completion {
                     }
                     News::None => Vec::new(),
                 },
-                () = duty.moved() => list.all_due(&others),
+                () = moves.moved() => list.all_due(&duty),
                 _ = look_over.tick(), if surveys.is_empty() => {
-                    surveys.spawn(Arc::clone(&self).survey(others.owns(ORPHANS)));
+                    surveys.spawn(Arc::clone(&self).survey(duty.owns(ORPHANS)));
                     Vec::new()
                 }
                 Some(announced) = announcements.join_next() => {
@@ -59,26 +59,26 @@ impl Completion {
                 }
                 Some(survey) = surveys.join_next() => {
                     list.found(survey.unwrap_or_default());
-                    list.all_due(&others)
+                    list.all_due(&duty)
                 }
                 Some(done) = tasks.join_next_with_id() => match done {
-                    Ok((task, true)) => { list.ended(task, true); Vec::new() }
+                    Ok((task, true)) => { list.finished(task, true); Vec::new() }
                     // Its shard went to another member; it may have come back meanwhile.
-                    Ok((task, false)) => list.ended(task, false).into_iter().collect(),
+                    Ok((task, false)) => list.finished(task, false).into_iter().collect(),
                     Err(error) => {
                         // The Job keeps its finalizer; the next survey comes back to it.
                         self.metrics.panics.inc();
                         error!(error = chain(&error), "a completion panicked");
-                        list.ended(error.id(), true);
+                        list.finished(error.id(), true);
                         Vec::new()
                     }
                 },
             };
             self.metrics.jobs_open.set(i64::try_from(list.open()).unwrap_or(i64::MAX));
             for uid in due {
-                let Some(sighting) = list.due(&uid, &others).cloned() else { continue };
+                let Some(sighting) = list.due(&uid, &duty).cloned() else { continue };
                 let progress = Progress { started_told: list.is_started(&uid), ..Progress::default() };
-                let finish = Arc::clone(&self).finish(sighting, progress, others.clone(), stop.clone());
+                let finish = Arc::clone(&self).finish(sighting, progress, duty.clone(), stop.clone());
                 list.begun(&uid, tasks.spawn(finish).id());
             }
         }

@@ -90,13 +90,76 @@ impl Worklist {
         self.tasks.insert(task, uid.to_owned());
     }
 
-    /// The task has ended, and the Job is done; or else it is left for whoever owns it next.
-    pub(super) fn ended(&mut self, task: Id, done: bool) -> Option<String> {
+    /// The task is over: it has completed its Job (`done`), or left it to whoever owns it next.
+    pub(super) fn finished(&mut self, task: Id, done: bool) -> Option<String> {
         let uid = self.tasks.remove(&task)?;
         self.busy.remove(&uid);
         if done {
             self.ended.remove(&uid);
         }
         Some(uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen(uid: &str, ended: bool) -> Sighted {
+        let kind = if ended { "Complete" } else { "Suspended" };
+        Sighted::Open(Box::new(
+            serde_json::from_value(json!({
+                "metadata": {"name": uid, "uid": uid, "namespace": "work", "labels": {"jobquay.dev/shard": "3"}},
+                "status": {"ready": 1, "conditions": [{"type": kind, "status": "True"}]},
+            }))
+            .unwrap(),
+        ))
+    }
+
+    async fn task() -> Id {
+        let task = tokio::spawn(async {});
+        let id = task.id();
+        task.await.unwrap();
+        id
+    }
+
+    #[tokio::test]
+    async fn a_job_is_due_once_where_its_shard_is_owned_and_again_when_it_was_left_undone() {
+        let (ours, theirs) = (Duty::of(1), Duty::none());
+        let mut list = Worklist::default();
+        assert!(matches!(list.see(seen("u", true), &theirs), News::Ended(uid) if uid == "u"));
+        assert!(list.due("u", &theirs).is_none() && list.all_due(&theirs).is_empty());
+        assert_eq!(list.all_due(&ours), ["u"], "its shard has come here, and it was remembered");
+        let first = task().await;
+        list.begun("u", first);
+        assert!(list.due("u", &ours).is_none(), "a task is at it");
+        assert_eq!(list.finished(first, false).as_deref(), Some("u"));
+        assert!(list.due("u", &ours).is_some());
+        let second = task().await;
+        list.begun("u", second);
+        list.finished(second, true);
+        assert!(list.due("u", &ours).is_none());
+    }
+
+    #[test]
+    fn a_start_is_told_once_and_by_the_owner_alone() {
+        let mut list = Worklist::default();
+        assert!(matches!(list.see(seen("u", false), &Duty::none()), News::None));
+        assert!(matches!(list.see(seen("u", false), &Duty::of(1)), News::Started(_)));
+        assert!(matches!(list.see(seen("u", false), &Duty::of(1)), News::None));
+        assert!(list.is_started("u"));
+    }
+
+    #[test]
+    fn what_a_list_lacks_is_not_due_any_more() {
+        let mut list = Worklist::default();
+        list.see(seen("gone", true), &Duty::of(1));
+        list.see(Sighted::Relisting { namespace: "work".into() }, &Duty::of(1));
+        list.see(seen("there", true), &Duty::of(1));
+        assert_eq!((list.all_due(&Duty::of(1)), list.open()), (vec!["there".to_owned()], 1));
+        list.see(Sighted::Closed { uid: "there".into() }, &Duty::of(1));
+        assert!(list.all_due(&Duty::of(1)).is_empty());
     }
 }

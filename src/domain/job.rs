@@ -179,6 +179,11 @@ pub fn waiters(job: &Job) -> (Vec<Waiter>, usize) {
     (waiters, unreadable)
 }
 
+/// Whether this very claim stands on the Job. One that was sent earlier under the same id is another.
+pub fn holds_claim(job: &Job, waiter: &Waiter) -> bool {
+    waiters(job).0.iter().any(|own| own.id() == waiter.id() && own.received_at == waiter.received_at)
+}
+
 /// Whether everyone who waited was cancelled.
 pub fn is_unwanted(job: &Job) -> bool {
     let (waiters, unreadable) = waiters(job);

@@ -19,7 +19,11 @@ fn candidate(producer: &str, job: &str) -> Candidate {
 }
 
 fn slots(limit: u32) -> Slots {
-    Slots::new(Lanes::new(Some(limit), BTreeMap::new()), Duty::of(1), Metrics::default())
+    slots_of_one_among(1, limit)
+}
+
+fn slots_of_one_among(members: u32, limit: u32) -> Slots {
+    Slots::new(Lanes::new(Some(limit), BTreeMap::new()), Duty::of(members), Metrics::default())
 }
 
 async fn is_pending(turn: &mut (impl Future<Output = Turn> + Unpin)) -> bool {
@@ -85,4 +89,24 @@ async fn a_producer_begins_no_more_than_its_rate() {
     assert!(matches!(come(slots.turn(at(3), limited("j3"), "r3")).await, Turn::Begin(_)));
     assert!(begun.elapsed() >= Duration::from_millis(190), "{:?}", begun.elapsed());
     drop((first, second));
+}
+
+#[tokio::test]
+async fn a_rate_is_divided_among_the_members_even_where_it_is_lower_than_their_number() {
+    for (count, members, burst) in [(6, 3, 2_u32), (2, 3, 1), (1, 1, 1)] {
+        let slots = slots_of_one_among(members, 100);
+        let rate = Rate { count: NonZeroU32::new(count).expect("not zero"), per: Duration::from_millis(300) };
+        let limited = |job: &str| Candidate { rate: Some(rate), ..candidate("p", job) };
+        let begun = std::time::Instant::now();
+        for order in 0..u64::from(burst) {
+            slots
+                .take(at(order), &limited(&format!("j{order}")))
+                .expect("within the burst")
+                .became(&format!("u{order}"));
+        }
+        assert!(slots.take(at(50), &limited("j50")).is_none());
+        assert!(matches!(come(slots.turn(at(50), limited("j50"), "r50")).await, Turn::Begin(_)));
+        let each = Duration::from_millis(300) / count * members;
+        assert!(begun.elapsed() + Duration::from_millis(10) >= each, "{count} among {members}: {:?}", begun.elapsed());
+    }
 }

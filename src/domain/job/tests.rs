@@ -179,3 +179,13 @@ fn a_job_is_unwanted_when_the_last_of_its_waiters_has_cancelled() {
     assert!(with([true, true], false));
     assert!(!with([true, false], false) && !with([true, true], true));
 }
+
+#[test]
+fn a_claim_is_told_from_an_earlier_one_under_the_same_id() {
+    let job = job(ours());
+    let own = waiter("r-1");
+    let later = own.received_at + jiff::SignedDuration::from_nanos(1);
+    assert!(holds_claim(&job, &own));
+    assert!(!holds_claim(&job, &Waiter { received_at: later, ..own }));
+    assert!(!holds_claim(&job, &waiter("r-2")));
+}
