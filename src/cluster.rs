@@ -15,6 +15,7 @@ mod overdue;
 mod pages;
 mod placement;
 mod pods;
+mod release;
 mod result;
 mod watch;
 
@@ -24,11 +25,12 @@ use kube::core::Status;
 
 pub use cancel::Withdrawn;
 pub use client::{Clients, Origin};
-pub use jobs::{Jobs, Released};
+pub use jobs::Jobs;
 pub use join::{Joiner, Target, joiner};
 pub use members::{Leases, MemberSighted};
 pub use overdue::{PodSighted, watch_pods};
 pub use placement::{Claim, Placement};
+pub use release::Released;
 pub use watch::{Sighted, Sighting, watch};
 
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@
 //! it came in. Secrets are [`SecretUrl`]s and [`SecretText`]s, which nothing prints whole.
 
 mod check;
+mod fields;
 mod layers;
 mod secret;
 
@@ -14,16 +15,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+use fields::{bytes, duration, unless_empty, unless_zero};
 pub(crate) use layers::DEFAULTS;
 pub use layers::{Layered, Source};
 pub use secret::{SecretText, SecretUrl};
 
-use crate::domain::fields::parse_duration;
 use crate::domain::manifest::InlineDefaults;
 use crate::domain::namespaces::Namespaces;
-use crate::domain::template::{Limits, TemplateDefaults, parse_bytes};
+use crate::domain::template::{Limits, TemplateDefaults};
 use crate::domain::texts::{DurationText, SizeText};
 
 /// What is wrong with the configuration, in words for the person who wrote it.
@@ -301,29 +302,6 @@ impl Config {
             run_as_user: inline.run_as_user,
         }
     }
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-}
-
-fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    parse_bytes(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-}
-
-fn unless_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error> {
-    u32::deserialize(deserializer).map(NonZeroU32::new)
-}
-
-fn unless_empty<'de, D: Deserializer<'de>, T: std::str::FromStr>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T::Err: std::fmt::Display,
-{
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 //!
 //! Anyone who can write to Redis could write a value; one that does not verify is no result.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,18 @@ pub struct Entry {
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub payload: Payload,
+}
+
+impl Entry {
+    /// Seconds since the result was made.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        Duration::try_from(now.duration_since(self.created_at)).unwrap_or_default()
+    }
+
+    /// Whether it may answer instead of a failure at `at`: until `stale` after its end.
+    pub fn stands_in(&self, at: Timestamp, stale: Duration) -> bool {
+        at < self.expires_at.checked_add(stale).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// Why a value is no result.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tracing::{info, warn};
 
@@ -294,16 +293,4 @@ fn unless_refused(values: Vec<redis::Value>) -> redis::RedisResult<Vec<redis::Va
         }
     }
     Ok(values)
-}
-
-impl Entry {
-    /// Seconds since the result was made.
-    pub fn age(&self, now: Timestamp) -> Duration {
-        Duration::try_from(now.duration_since(self.created_at)).unwrap_or_default()
-    }
-
-    /// Whether it may answer instead of a failure at `at`: until `stale` after its end.
-    pub fn stands_in(&self, at: Timestamp, stale: Duration) -> bool {
-        at < self.expires_at.checked_add(stale).unwrap_or(Timestamp::MAX)
-    }
 }

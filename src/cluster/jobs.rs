@@ -1,4 +1,4 @@
-//! Jobs: created or joined, looked at, let go.
+//! Jobs: created or joined, looked at, deleted.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::core::Status;
-use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::join::{JoinVerdict, Joiner, Target};
@@ -17,10 +16,9 @@ use super::pages::Pages;
 use super::placement::{Claim, Placement};
 use super::{Clients, Error, Sighting, call};
 use crate::domain::event::JobInfo;
-use crate::domain::job::{Load, Standing, attempts, finalizer_index, holds_claim, standing};
-use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME, Plan};
+use crate::domain::job::{Load, Standing, attempts, holds_claim, standing};
+use crate::domain::manifest::{OPEN, Plan};
 use crate::domain::namespaces::Namespaces;
-use crate::domain::outcome::OutcomeRecord;
 use crate::domain::waiter::Waiter;
 use crate::telemetry::metrics::Metrics;
 
@@ -36,15 +34,7 @@ pub struct Jobs {
     writes: Arc<Semaphore>,
     joiner: Joiner,
     known: Known,
-    metrics: Metrics,
-}
-
-/// What became of the wish to let a Job go.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Released {
-    Released,
-    /// It changed since it was read: somebody may have joined.
-    Outdated,
+    pub(super) metrics: Metrics,
 }
 
 impl Jobs {
@@ -258,25 +248,6 @@ impl Jobs {
         Ok((uids, ended))
     }
 
-    /// Takes our finalizer, and no other, off a Job whose waiters were all answered. The resource
-    /// version is the one that they were read at, so that one who joined since is not left behind.
-    pub async fn release(&self, job: &Job, outcome: &OutcomeRecord<'_>) -> Result<Released, Error> {
-        let _write = self.write_slot().await;
-        let name = job.metadata.name.clone().unwrap_or_default();
-        let patch = Patch::Merge(release_patch(job, outcome));
-        match call("release a Job", self.call_timeout, self.writer().patch(&name, &PatchParams::default(), &patch))
-            .await
-        {
-            Ok(_) => Ok(Released::Released),
-            Err(error) if error.is_not_found() => Ok(Released::Released),
-            Err(error) if error.is_conflict() => {
-                Metrics::count(&self.metrics.conflicts, "kind", "release");
-                Ok(Released::Outdated)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     /// What an event tells of the Job.
     pub fn info(&self, job: &Job) -> JobInfo {
         JobInfo {
@@ -303,16 +274,4 @@ impl Jobs {
 /// Selects what owes answers.
 pub(super) fn open_selector() -> String {
     format!("{OPEN}=true")
-}
-
-fn release_patch(job: &Job, outcome: &OutcomeRecord<'_>) -> Value {
-    let others: Vec<_> =
-        job.metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != JOB_FINALIZER).collect();
-    debug_assert!(finalizer_index(job).is_some(), "only a Job that owes answers is released");
-    json!({"metadata": {
-        "resourceVersion": job.metadata.resource_version,
-        "finalizers": others,
-        "labels": {OPEN: null},
-        "annotations": {OUTCOME: json!(outcome).to_string()},
-    }})
 }

@@ -4,11 +4,14 @@
 //! at this moment, so no count can leak. Freed slots go to the lane that has the fewest for its weight,
 //! and within a lane to whoever came first and is not held up by a limit of its own.
 
+mod taken;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use taken::{Taken, add, remove};
 
 /// More Jobs do not end while one create is under way.
 const REMEMBERED: usize = 1024;
@@ -73,15 +76,6 @@ pub struct Lanes {
     taken: Taken,
     /// The part of `taken` that the other members may not have seen: what is beginning, and what is unseen.
     hidden: Taken,
-}
-
-/// Slots taken, counted by what limits them.
-#[derive(Debug, Default)]
-struct Taken {
-    all: u32,
-    lanes: HashMap<String, u32>,
-    templates: HashMap<String, u32>,
-    producers: HashMap<String, u32>,
 }
 
 impl Lanes {
@@ -258,43 +252,6 @@ impl Lanes {
 
     fn weight(&self, lane: &str) -> u32 {
         self.weights.get(lane).copied().unwrap_or(1)
-    }
-}
-
-impl Taken {
-    fn add(&mut self, occupant: &Occupant) {
-        self.all += 1;
-        for (counts, name) in self.counts(occupant) {
-            add(counts, name);
-        }
-    }
-
-    fn remove(&mut self, occupant: &Occupant) {
-        self.all -= 1;
-        for (counts, name) in self.counts(occupant) {
-            remove(counts, name);
-        }
-    }
-
-    fn counts<'a>(&mut self, occupant: &'a Occupant) -> [(&mut HashMap<String, u32>, &'a str); 3] {
-        [
-            (&mut self.lanes, &occupant.lane),
-            (&mut self.templates, &occupant.template),
-            (&mut self.producers, occupant.producer.as_deref().unwrap_or_default()),
-        ]
-    }
-}
-
-fn add(counts: &mut HashMap<String, u32>, name: &str) {
-    *counts.entry(name.to_owned()).or_default() += 1;
-}
-
-fn remove(counts: &mut HashMap<String, u32>, name: &str) {
-    if let Some(count) = counts.get_mut(name) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(name);
-        }
     }
 }
 
