@@ -92,7 +92,7 @@ impl Clock {
         let mut state = self.state();
         match sighted {
             PodSighted::Pod { namespace, uid, job_uid, facts: Some(facts) } => {
-                state.pods.entry(job_uid).or_default().insert(uid, (namespace, facts));
+                state.pods.entry(job_uid).or_default().insert(uid, (namespace, *facts));
             }
             PodSighted::Pod { uid, job_uid, facts: None, .. } => {
                 if let Some(pods) = state.pods.get_mut(&job_uid) {

@@ -23,7 +23,7 @@ use crate::telemetry::chain;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodSighted {
     /// `None`: it does not count any more.
-    Pod { namespace: String, uid: String, job_uid: String, facts: Option<PodFacts> },
+    Pod { namespace: String, uid: String, job_uid: String, facts: Option<Box<PodFacts>> },
     /// The list of this namespace starts anew.
     Relisting { namespace: String },
     /// The API server does not answer, or not as it should.
@@ -52,7 +52,12 @@ fn sighted(event: Result<watcher::Event<Pod>, watcher::Error>, namespace: &str) 
     let seen = |pod: Pod, facts: Option<PodFacts>| {
         let owners = pod.metadata.owner_references.unwrap_or_default();
         let job_uid = owners.into_iter().find(|owner| owner.kind == "Job")?.uid;
-        Some(PodSighted::Pod { namespace: namespace.to_owned(), uid: pod.metadata.uid?, job_uid, facts })
+        Some(PodSighted::Pod {
+            namespace: namespace.to_owned(),
+            uid: pod.metadata.uid?,
+            job_uid,
+            facts: facts.map(Box::new),
+        })
     };
     match event {
         watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {

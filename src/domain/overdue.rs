@@ -42,6 +42,8 @@ pub struct PodFacts {
     pub scheduled: Option<Timestamp>,
     /// When its first container began to run.
     pub started: Option<Timestamp>,
+    /// It is going away.
+    pub leaving: bool,
     /// What it waits for; `None` once it has started.
     pub hindrance: Option<Hindrance>,
 }
@@ -135,6 +137,7 @@ impl PodFacts {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             scheduled,
             started,
+            leaving: pod.metadata.deletion_timestamp.is_some(),
             hindrance,
         })
     }
@@ -143,7 +146,9 @@ impl PodFacts {
 /// Whether a Job with these pods is in time.
 pub fn judge(job: &JobFacts, pods: &[PodFacts], now: Timestamp) -> Judgement {
     let Some(since) = job.since else { return Judgement::InTime(None) };
-    if let Some(started) = pods.iter().filter_map(|pod| pod.started).min() {
+    // What ran before the Job was suspended is still there until it is let go of, and is no part of this run.
+    let runs = pods.iter().filter(|pod| !pod.leaving || pod.started >= Some(since));
+    if let Some(started) = runs.filter_map(|pod| pod.started).min() {
         return judge_by(later(started, job.limits.run), now, || Overdue::Run);
     }
     let due = later(since, job.limits.start);

@@ -158,6 +158,23 @@ async fn suspend(world: &World, name: &str, suspend: bool) {
     world.jobs().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("a patch");
 }
 
+/// Its first pod is still there when it is resumed, for it may hold the result.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_suspended_while_it_runs_runs_anew_when_it_is_resumed() {
+    let world = World::new("preempted").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    producer.send(starts(&json!({"script": "sleep 3; echo resumed"}))).await;
+    let name = world.the_job().await.metadata.name.unwrap_or_default();
+    eventually("it runs", async || jobquay::domain::job::is_running(&world.the_job().await).then_some(())).await;
+    suspend(&world, &name, true).await;
+    let waited = producer.event_within(RUN + Duration::from_secs(2)).await;
+    assert!(waited.is_none(), "it waits as long as it is suspended: {waited:?}");
+    suspend(&world, &name, false).await;
+    let event = producer.event().await;
+    assert_eq!(event.state(), "succeeded", "{}", event.body);
+}
+
 /// As Kueue does it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_job_runs_down_no_clock() {

@@ -110,6 +110,19 @@ fn a_suspended_job_runs_down_no_clock_and_begins_anew_when_resumed() {
 }
 
 #[test]
+fn what_ran_before_a_suspension_counts_for_nothing_and_a_failed_try_of_the_same_run_does() {
+    let resumed = json!([{"type": "Suspended", "status": "False", "lastTransitionTime": at(1000)}]);
+    let job = job(json!({"template": {}}), json!({"conditions": resumed, "startTime": at(1000)}));
+    let leaving = |started| running_since(started).into_iter().map(|pod| PodFacts { leaving: true, ..pod });
+    let before: Vec<_> = leaving(500).collect();
+    assert_eq!(judge(&job, &before, at(1001)), judge(&job, &[], at(1001)), "as if it were not there");
+    let both: Vec<_> = leaving(500).chain(running_since(1010)).collect();
+    assert_eq!(judge(&job, &both, at(1011)), judge(&job, &running_since(1010), at(1011)));
+    let evicted: Vec<_> = leaving(1005).chain(running_since(1030)).collect();
+    assert_eq!(judge(&job, &evicted, at(1031)), judge(&job, &running_since(1005), at(1031)));
+}
+
+#[test]
 fn a_job_that_has_ended_is_never_overdue() {
     let done = json!([{"type": "Complete", "status": "True"}]);
     assert_eq!(judge(&job(json!({}), json!({"conditions": done})), &[], at(9999)), Judgement::InTime(None));
