@@ -97,10 +97,11 @@ impl Error {
         self.status().is_some_and(|status| !matches!(status.code, 401 | 403 | 429 | 503 | 504))
     }
 
-    /// Whether the call may have taken effect although it failed.
+    /// Whether the call may have taken effect although it failed. Any 5xx may come from a proxy, or from
+    /// an API server that lost its store, after the write was committed.
     pub fn is_undecided(&self) -> bool {
         match self.status() {
-            Some(status) => status.code == 504 || status.reason == "Timeout",
+            Some(status) => status.code >= 500 || status.reason == "Timeout",
             None => matches!(self, Self::Timeout(..) | Self::Api { .. }),
         }
     }
@@ -179,7 +180,9 @@ mod tests {
 
     #[test]
     fn a_call_without_an_answer_may_have_taken_effect() {
-        assert!(answer(504, "Timeout", "").is_undecided());
+        for code in [500, 502, 503, 504] {
+            assert!(answer(code, "", "").is_undecided(), "{code}");
+        }
         assert!(Error::Timeout(Duration::ZERO, "create a Job").is_undecided());
         assert!(!answer(409, "AlreadyExists", "").is_undecided());
         assert!(!answer(429, "TooManyRequests", "").is_undecided());
