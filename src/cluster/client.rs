@@ -10,8 +10,8 @@ use super::Error;
 use crate::config::Kubernetes;
 use crate::domain::namespaces::Namespaces;
 
-/// A watch lasts 60 s (see `watch`); an API server that says nothing for longer is not there.
-const SILENCE: Duration = Duration::from_secs(75);
+/// A watch lasts 25 s (see `watch`); an API server that says nothing for longer is not there.
+const SILENCE: Duration = Duration::from_secs(35);
 
 /// Which configuration was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

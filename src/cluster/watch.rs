@@ -18,8 +18,8 @@ use crate::domain::job::{ending, shard};
 use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 
-/// A silently dead watch is noticed after this and 5 s more.
-pub(super) const WATCH_SECONDS: u32 = 60;
+/// A silently dead watch is noticed after this and 5 s more; what ended meanwhile is answered so late.
+pub(super) const WATCH_SECONDS: u32 = 25;
 
 /// A Job that has ended and owes answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

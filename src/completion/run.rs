@@ -19,7 +19,10 @@ use crate::members::Duty;
 use crate::telemetry::chain;
 
 /// A watch can miss what it should have said; all open Jobs are looked over this often.
-const LOOK_OVER: Duration = Duration::from_secs(300);
+const LOOK_OVER: Duration = Duration::from_secs(60);
+/// More open Jobs than this make a list of many megabytes, which is asked for less often.
+const MANY: usize = 5000;
+const LOOK_OVER_MANY: Duration = Duration::from_secs(300);
 /// Whose owner looks for pods that were left behind: one member is enough.
 const ORPHANS: u16 = 0;
 
@@ -58,6 +61,9 @@ impl Completion {
                     Vec::new()
                 }
                 Some(survey) = surveys.join_next() => {
+                    if list.open() > MANY {
+                        look_over.reset_after(LOOK_OVER_MANY);
+                    }
                     list.found(survey.unwrap_or_default());
                     list.all_due(&duty)
                 }
