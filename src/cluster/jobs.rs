@@ -183,12 +183,14 @@ impl Jobs {
         }
     }
 
-    /// Whether an earlier try has put the waiter on its Job.
-    pub async fn stands(&self, plan: &Plan, claim: &Claim<'_>) -> Result<bool, Error> {
-        let Some(job) = (if claim.may_stand { self.get(&plan.name()).await? } else { None }) else { return Ok(false) };
+    /// The place that an earlier try has found on the Job, if one has: the Job answers, or has answered.
+    pub async fn stands(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Option<Placement>, Error> {
+        let Some(job) = (if claim.may_stand { self.get(&plan.name()).await? } else { None }) else { return Ok(None) };
         Ok(match standing(&job, &plan.key, claim.waiter, claim.may_stand) {
-            Standing::Joinable { already_waiting, .. } => already_waiting,
-            standing => standing == Standing::Answered,
+            Standing::Joinable { already_waiting: true, .. } => Some(Placement::Joined),
+            Standing::Answered => Some(Placement::Answered),
+            Standing::Cancelled { reason } => Some(Placement::Cancelled(reason)),
+            _ => None,
         })
     }
 

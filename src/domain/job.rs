@@ -131,7 +131,9 @@ pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, may_stand: bool) -
     let own = annotation(job, &manifest::waiter_annotation(waiter));
     let already_waiting = own.is_some();
     let own: Option<Waiter> = own.and_then(|text| serde_json::from_str(text).ok());
-    if job.metadata.deletion_timestamp.is_some() {
+    // A Job that goes takes nobody on, but it answers those who stand on it.
+    let terminating = job.metadata.deletion_timestamp.is_some();
+    if terminating && !(may_stand && already_waiting) {
         return Standing::Terminating;
     }
     if let Some(reason) = own.and_then(|waiter| waiter.cancelled) {
@@ -144,7 +146,7 @@ pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, may_stand: bool) -
     if may_stand && already_waiting && annotation(job, manifest::OUTCOME).is_some() {
         return Standing::Answered;
     }
-    Standing::Ended { uid }
+    if terminating { Standing::Terminating } else { Standing::Ended { uid } }
 }
 
 /// A squatted name or a collision of truncated hashes must end in an error, never in a result.

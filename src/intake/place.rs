@@ -87,36 +87,29 @@ impl Intake {
             if let Some(deadline) = late.filter(|_| !quest.may_stand) {
                 return Ok(Decision::Expired(deadline));
             }
+            // From before the first look at anything, so that a lookup is never older than it counts.
             let looked_up = Instant::now();
-            let lookup = self.look_up(request, plan, quest.may_stand.then_some(&quest.waiter)).await;
-            if lookup.answered {
-                return Ok(Decision::Answered);
-            }
-            if let Some(entry) = lookup.entry {
-                return Ok(Decision::Hit(Box::new(entry)));
-            }
-            if request.cache.mode == CacheMode::Only {
-                return Ok(rejected(Code::CacheMiss, "no cached result, and `cache.mode` is `only`"));
-            }
-            if let Some(reason) = self.cancellation(request).await {
-                return Ok(Decision::Cancelled(reason));
-            }
-            let tried = match late {
-                // Nothing is begun after the deadline, but what an earlier try has begun counts.
-                Some(deadline) => match self.jobs_of(plan).stands(plan, &quest.claim(looked_up)).await {
-                    Ok(true) => return Ok(Decision::Answered),
-                    Ok(false) => return Ok(Decision::Expired(deadline)),
-                    Err(error) => Err(error.into()),
+            let known = self.known(&quest).await;
+            let tried = match known {
+                Some(Decision::Answered) => return Ok(Decision::Answered),
+                Some(known) if !quest.may_stand => return Ok(known),
+                _ if late.is_some() || known.is_some() => match self.stands(&quest, looked_up).await {
+                    // It is the Job that answers. What the cache says may be of another run.
+                    Ok(Some(placement)) => Ok(placement),
+                    // What the cache says now comes after the Job, and all that the Job did is in it.
+                    Ok(None) => match (self.known(&quest).await, late) {
+                        (Some(known), _) => return Ok(known),
+                        (None, Some(deadline)) => return Ok(Decision::Expired(deadline)),
+                        (None, None) => continue,
+                    },
+                    Err(error) => Err(error),
                 },
-                None => match self.leave(&mut quest).await? {
+                _ => match self.leave(&mut quest).await? {
                     Leave::Begin(slot) => self.begin(&mut quest, slot, looked_up).await,
                     Leave::Join => self.jobs_of(plan).join(plan, &quest.claim(looked_up)).await.map_err(Unplaced::from),
-                    Leave::Park => match self.parking.park(&delivery.arrival, &plan.lane).await {
-                        Ok(()) => {
-                            self.metrics.parked.inc();
-                            return Ok(Decision::Parked);
-                        }
-                        Err(error) => Err(error.into()),
+                    Leave::Park => match self.park(&quest).await {
+                        Ok(()) => return Ok(Decision::Parked),
+                        Err(error) => Err(error),
                     },
                     Leave::LookAgain => continue,
                 },
@@ -125,6 +118,34 @@ impl Intake {
                 return Ok(decision);
             }
         }
+    }
+
+    /// What is known of the request without a look at its Job: that it was answered, the result, or that
+    /// it is not wanted any more.
+    async fn known(&self, quest: &Quest<'_>) -> Option<Decision> {
+        let Quest { request, plan, .. } = quest;
+        let lookup = self.look_up(request, plan, quest.may_stand.then_some(&quest.waiter)).await;
+        if lookup.answered {
+            return Some(Decision::Answered);
+        }
+        if let Some(entry) = lookup.entry {
+            return Some(Decision::Hit(Box::new(entry)));
+        }
+        if request.cache.mode == CacheMode::Only {
+            return Some(rejected(Code::CacheMiss, "no cached result, and `cache.mode` is `only`"));
+        }
+        self.cancellation(request).await.map(Decision::Cancelled)
+    }
+
+    /// The place that an earlier try has found.
+    async fn stands(&self, quest: &Quest<'_>, looked_up: Instant) -> Result<Option<Placement>, Unplaced> {
+        Ok(self.jobs_of(quest.plan).stands(quest.plan, &quest.claim(looked_up)).await?)
+    }
+
+    async fn park(&self, quest: &Quest<'_>) -> Result<(), Unplaced> {
+        self.parking.park(&quest.delivery.arrival, &quest.plan.lane).await?;
+        self.metrics.parked.inc();
+        Ok(())
     }
 
     /// What a try came to; `None` for another round.

@@ -105,7 +105,14 @@ fn a_job_that_owes_answers_can_be_joined_until_it_goes_away() {
     assert!(matches!(stands(ours(), "r-1", true), Standing::Joinable { already_waiting: true, .. }));
     let mut going = ours();
     going["metadata"]["deletionTimestamp"] = json!("2026-11-24T12:00:00Z");
-    assert_eq!(stands(going, "r-2", false), Standing::Terminating);
+    assert_eq!(stands(going.clone(), "r-2", false), Standing::Terminating);
+    assert_eq!(stands(going.clone(), "r-1", false), Standing::Terminating, "a new try has to wait");
+    let redelivered = stands(going.clone(), "r-1", true);
+    assert!(matches!(redelivered, Standing::Joinable { already_waiting: true, .. }), "it is owed an answer there");
+    going["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+    assert_eq!(stands(going.clone(), "r-1", true), Standing::Terminating, "no outcome on it");
+    going["metadata"]["annotations"][manifest::OUTCOME] = json!("{}");
+    assert_eq!(stands(going, "r-1", true), Standing::Answered);
 }
 
 #[test]
