@@ -144,8 +144,10 @@ impl Completion {
             let replace = waiters.iter().any(|waiter| waiter.overwrites);
             match self.store.keep(&entry, ttl, replace).await {
                 Kept::Stored => return Told { expires_at: Some(expires_at), stored: true, ..told },
-                Kept::First(first) => return Told::of_entry(*first),
-                Kept::Not => {}
+                Kept::First(first) if was_before(&first, job) => return Told::of_entry(*first),
+                // The value of a later run. A completion of this Job that died may have told some waiters
+                // its own, so that is what the others are told too.
+                Kept::First(_) | Kept::Not => {}
             }
         }
         if payload.bytes.len() > MESSAGE_MAX {
@@ -157,4 +159,14 @@ impl Completion {
         }
         told
     }
+}
+
+/// Whether a value is this Job's own, or was kept before there was this Job, which its creation time tells to
+/// the second.
+fn was_before(value: &Entry, job: &Job) -> bool {
+    if Some(&value.job.uid) == job.metadata.uid.as_ref() {
+        return true;
+    }
+    let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    created.is_some_and(|created| value.created_at.as_second() <= created.as_second())
 }
