@@ -8,6 +8,7 @@
 //! This order and no other: a crash between any two steps leaves the Job's finalizer, and whoever
 //! sees it next starts over and tells everyone the same. `run` says which Jobs, and when.
 
+mod cancelled;
 mod instead;
 mod run;
 mod told;
@@ -111,9 +112,9 @@ impl Completion {
                 tokio::time::sleep(SETTLING / 4).await;
                 continue;
             }
-            let (mut waiters, unreadable) = job::waiters(&job);
-            // Whoever cancelled them answers them, and holds the cancellation until that is confirmed.
-            waiters.retain(|waiter| waiter.cancelled.is_none());
+            let (waiters, unreadable) = job::waiters(&job);
+            let (cancelled, waiters): (Vec<_>, Vec<_>) =
+                waiters.into_iter().partition(|waiter| waiter.cancelled.is_some());
             self.count_unreadable(&job, unreadable);
             let Some(told) = self.told(sighting, &job, &ending, &waiters, progress).await? else { continue };
             if !std::mem::replace(&mut progress.started_told, true) && job::attempts(&job) > 0 {
@@ -126,6 +127,7 @@ impl Completion {
             }
             self.answer(&job, &told, waiters, &mut progress.answered).await?;
             self.answer_overflow(&job, &told, sighting, &mut progress.overflow).await?;
+            self.answer_cancelled(&job, cancelled, &mut progress.answered).await?;
             match self.jobs.of(Some(&sighting.namespace)).release(&job, &told.outcome.record()).await? {
                 Released::Released => return self.let_go(sighting, progress).await,
                 Released::Outdated => {}
@@ -180,7 +182,6 @@ impl Completion {
         waiters: Vec<Waiter>,
         answered: &mut HashSet<Claimed>,
     ) -> Result<(), Error> {
-        let claimed = |waiter: &Waiter| (waiter.id(), waiter.received_at);
         let new: Vec<_> = waiters.into_iter().filter(|waiter| !answered.contains(&claimed(waiter))).collect();
         let key = job::key(job);
         let mut answers = Vec::new();
@@ -281,6 +282,10 @@ impl Completion {
             );
         }
     }
+}
+
+fn claimed(waiter: &Waiter) -> Claimed {
+    (waiter.id(), waiter.received_at)
 }
 
 fn timings(job: &Job) -> Timings {

@@ -63,10 +63,15 @@ fn seal(key: &str) -> Seal {
 
 /// A whole value that no Job has made.
 pub(crate) fn forged(key: &RequestKey, bytes: usize, hmac_key: &str) -> Vec<u8> {
+    forged_at(key, Timestamp::now(), bytes, hmac_key)
+}
+
+/// As [`forged`], kept at this time.
+pub(crate) fn forged_at(key: &RequestKey, created_at: Timestamp, bytes: usize, hmac_key: &str) -> Vec<u8> {
     let entry = Entry {
         key: *key,
         job: JobInfo { namespace: "work".into(), name: "jq-forged".into(), uid: "u-forged".into(), attempts: 1 },
-        created_at: Timestamp::now(),
+        created_at,
         expires_at: Timestamp::now() + Duration::from_secs(600),
         payload: Payload::new(vec![b'f'; bytes]),
     };

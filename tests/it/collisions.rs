@@ -114,8 +114,8 @@ async fn a_redelivered_request_that_was_answered_is_not_answered_again() {
     }
 }
 
-/// Takes every request and hands it back.
-async fn redeliver(world: &World) {
+/// Takes a request and hands it back.
+pub(crate) async fn redeliver(world: &World) {
     use futures_util::StreamExt;
     use lapin::options::{BasicConsumeOptions, BasicNackOptions};
     let connection = lapin::Connection::connect(&world.broker.url(), lapin::ConnectionProperties::default())

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod agreement;
 mod cache_control;
 mod cache_hot;
 mod cache_table;

@@ -1,0 +1,63 @@
+//! Waiters that were cancelled on their Job. Whoever cancelled them answers them; the completion sees to
+//! those whose canceller died before it did, for once the Job is let go nothing says that they are owed.
+
+use std::collections::HashSet;
+
+use k8s_openapi::api::batch::v1::Job;
+use tokio::time::{Instant, sleep};
+
+use super::{Claimed, Completion, SETTLING, claimed, timings};
+use crate::domain::event::{Event, Verdict};
+use crate::domain::job;
+use crate::domain::waiter::Waiter;
+use crate::queue;
+
+impl Completion {
+    /// Tells those of whom no answer is recorded, after a while in which their canceller may still do it.
+    pub(super) async fn answer_cancelled(
+        &self,
+        job: &Job,
+        cancelled: Vec<Waiter>,
+        answered: &mut HashSet<Claimed>,
+    ) -> Result<(), queue::Error> {
+        let until = Instant::now() + SETTLING;
+        for waiter in cancelled {
+            if answered.contains(&claimed(&waiter)) {
+                continue;
+            }
+            if !self.is_recorded(&waiter, until).await {
+                self.tell_cancelled(job, &waiter).await?;
+            }
+            answered.insert(claimed(&waiter));
+        }
+        Ok(())
+    }
+
+    /// Whether its answer is recorded by then. Without Redis none is, and it is told a second time.
+    async fn is_recorded(&self, waiter: &Waiter, until: Instant) -> bool {
+        loop {
+            if self.store.was_answered(&waiter.id()).await {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            sleep(SETTLING / 8).await;
+        }
+    }
+
+    async fn tell_cancelled(&self, job: &Job, waiter: &Waiter) -> Result<(), queue::Error> {
+        let key = job::key(job);
+        let event = Event {
+            waiter,
+            verdict: Verdict::Cancelled { reason: waiter.cancelled.as_deref().unwrap_or_default() },
+            key: key.as_ref(),
+            template: Some(job::template(job)),
+            job: Some(&self.jobs.of(job.metadata.namespace.as_deref()).info(job)),
+            timings: timings(job),
+        };
+        self.replies.send(&event).await?;
+        self.store.record_answers(&[(waiter.id(), event.state())]).await;
+        Ok(())
+    }
+}
