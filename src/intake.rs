@@ -15,6 +15,7 @@ mod cancel;
 mod lookup;
 mod patience;
 mod place;
+mod undertaker;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::cluster::Jobs;
 use crate::domain::event::Verdict;
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::Failure;
-use crate::domain::rejection::Rejection;
+use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{self, Asked};
 use crate::domain::waiter::Waiter;
 use crate::queue::{self, Delivery, Origin, Overflow, Parking};
@@ -136,7 +137,7 @@ impl Intake {
     }
 
     async fn bury(&self, delivery: &Delivery, why: &str) -> Result<(), Unsettled> {
-        Ok(self.replies.bury(&delivery.arrival, "request.poison", why).await?)
+        Ok(self.replies.bury(&delivery.arrival, Code::Poison.as_str(), why).await?)
     }
 
     fn jobs_of(&self, plan: &Plan) -> Jobs {

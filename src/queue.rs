@@ -10,6 +10,7 @@ mod delivery;
 mod message;
 mod overflow;
 mod pending;
+mod poison;
 mod publisher;
 mod session;
 mod sources;
@@ -25,11 +26,14 @@ pub use delivery::{Delivery, Origin};
 pub use message::Message;
 pub use overflow::{Overflow, Reader};
 pub use pending::{Parking, pending_queue};
+pub use poison::PoisonConsumer;
 pub use publisher::{Publisher, Receipt, publisher};
 pub use session::connect;
 
 /// The queue of requests.
 pub const REQUESTS: &str = "jobquay.requests";
+/// Where the broker puts requests that were delivered too often.
+pub const POISON: &str = "jobquay.poison";
 /// What could be neither answered nor run.
 pub const DEAD: &str = "jobquay.dead";
 /// Answers whose reply queue did not take them.

@@ -21,7 +21,7 @@ use crate::http::{self, Pages};
 use crate::intake::Intake;
 use crate::members::Membership;
 use crate::overdue::{self, Clock};
-use crate::queue::{Consumer, Overflow, Parking, publisher};
+use crate::queue::{Consumer, Overflow, Parking, PoisonConsumer, publisher};
 use crate::reply::{Exchange, Replies};
 use crate::rules::Keeper;
 use crate::shutdown::Signals;
@@ -122,6 +122,8 @@ async fn start(
         metrics: metrics.clone(),
     };
 
+    let poison = PoisonConsumer { config: config.amqp.clone(), name: name("poison"), metrics: metrics.clone() };
+
     let mut tasks = Tasks::default();
     let store_at_start = Arc::clone(&store);
     if let Some(address) = config.http.listen {
@@ -151,6 +153,10 @@ async fn start(
             completion.run(sightings, duty, stop).await;
             drop(leaves);
         }
+    });
+    tasks.spawn("undertaker", {
+        let (stop, intake) = (stop.clone(), Arc::clone(&intake));
+        async move { poison.run(stop, |delivery| Arc::clone(&intake).handle_poisoned(delivery)).await }
     });
     tasks.spawn("intake", {
         let stop = stop.clone();

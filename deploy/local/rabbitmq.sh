@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# RabbitMQ, as one private node with the management plugin, users and policies from rabbitmq-definitions.json.
+# RabbitMQ, as one private node with the management plugin, users and policies from ../rabbitmq/definitions.json.
 
 rabbitmq_ports() {
   echo "$rabbitmq_port" "$management_port" "$distribution_port"
@@ -16,7 +16,7 @@ rabbitmq_start() {
 listeners.tcp.1 = 127.0.0.1:$rabbitmq_port
 management.tcp.ip = 127.0.0.1
 management.tcp.port = $management_port
-load_definitions = $here/rabbitmq-definitions.json
+load_definitions = $here/../rabbitmq/definitions.json
 disk_free_limit.absolute = 50MB
 vm_memory_high_watermark.relative = 0.25
 CONF

@@ -95,7 +95,7 @@ async fn check_broker(config: &Config, report: &mut Report) {
     };
     report.ok("rabbitmq", &config.amqp.url);
     let lanes: Vec<_> = config.lanes.keys().map(|lane| queue::pending_queue(lane)).collect();
-    for name in topology::QUEUES.into_iter().chain(lanes.iter().map(String::as_str)) {
+    for name in topology::QUEUES.into_iter().chain([queue::POISON]).chain(lanes.iter().map(String::as_str)) {
         let what = format!("queue {name}");
         match topology::look(&connection, name).await {
             Ok((messages, consumers)) => {

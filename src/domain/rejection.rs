@@ -18,6 +18,9 @@ pub enum Code {
     /// The body is larger than `intake.max_body`.
     #[serde(rename = "request.too_large")]
     TooLarge,
+    /// It was delivered as often as the queue allows, and whatever took it in hand died.
+    #[serde(rename = "request.poison")]
+    Poison,
     /// There is no such template.
     #[serde(rename = "template.unknown")]
     TemplateUnknown,
@@ -50,6 +53,7 @@ impl Code {
             Self::Malformed => "request.malformed",
             Self::UnknownField => "request.unknown_field",
             Self::TooLarge => "request.too_large",
+            Self::Poison => "request.poison",
             Self::TemplateUnknown => "template.unknown",
             Self::ParamsInvalid => "params.invalid",
             Self::NumberOutOfRange => "params.number_out_of_range",

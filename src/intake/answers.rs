@@ -41,15 +41,21 @@ impl Intake {
         waiter: Waiter,
         rejection: &Rejection,
     ) -> Result<(), Unsettled> {
-        let mut waiter = self.addressed(waiter);
-        let allowed =
-            |queue: &String| self.rules.borrow().policies.allow_reply(arrival.user_id.as_deref(), queue).is_ok();
-        let own_default = waiter.reply_to == self.default_reply;
-        waiter.reply_to = waiter.reply_to.filter(|queue| own_default || allowed(queue));
+        let waiter = self.reachable(arrival, waiter);
         if waiter.reply_to.is_none() {
             self.replies.bury_rejected(arrival, rejection).await?;
         }
         self.answer(waiter, Verdict::Rejected(rejection)).await
+    }
+
+    /// The waiter with its address, if the policy lets anyone write there.
+    pub(super) fn reachable(&self, arrival: &Arrival, waiter: Waiter) -> Waiter {
+        let waiter = self.addressed(waiter);
+        let allowed =
+            |queue: &String| self.rules.borrow().policies.allow_reply(arrival.user_id.as_deref(), queue).is_ok();
+        let own_default = waiter.reply_to == self.default_reply;
+        let reply_to = waiter.reply_to.filter(|queue| own_default || allowed(queue));
+        Waiter { reply_to, ..waiter }
     }
 
     /// Tells a failure that no Job stands behind. Like after a Job, a result that has ended answers instead

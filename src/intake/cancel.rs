@@ -17,6 +17,7 @@ use crate::domain::request::{Arrival, Cancel, Request};
 use crate::domain::waiter::Waiter;
 use crate::telemetry::chain;
 
+const CANCEL: &str = "cancel a request";
 const NO_REASON: &str = "cancelled by its producer";
 
 // The words of `outcome` in the answer to a cancellation.
@@ -42,7 +43,7 @@ impl Intake {
         let reason = cancel.reason.as_deref().unwrap_or(NO_REASON);
         // Remembered first: a request that finds its place meanwhile looks for this afterwards.
         let remembered = self.store.record_cancellation(producer.as_deref(), &cancel.request_id, reason).await;
-        let found = self.patiently(|| self.jobs.waiters_of(&cancel.request_id)).await?;
+        let found = self.patiently(CANCEL, || self.jobs.waiters_of(&cancel.request_id)).await?;
         let others = found.iter().any(|(_, waiter)| waiter.producer != producer);
         let theirs: Vec<_> = found.into_iter().filter(|(_, waiter)| waiter.producer == producer).collect();
         if theirs.is_empty() && others {
@@ -53,7 +54,7 @@ impl Intake {
         let mut outcome = if remembered { AWAITED } else { NOT_FOUND };
         for ((namespace, job), waiter) in theirs {
             let jobs = self.jobs.of(Some(&namespace));
-            let withdrawn = self.patiently(|| jobs.withdraw(&job, &waiter, reason)).await?;
+            let withdrawn = self.patiently(CANCEL, || jobs.withdraw(&job, &waiter, reason)).await?;
             outcome = match withdrawn {
                 Withdrawn::Cancelled => CANCELLED,
                 Withdrawn::TooLate => FINISHED,
@@ -88,14 +89,14 @@ impl Intake {
     /// Takes a request off its Job again that was cancelled just while it found its place there.
     pub(super) async fn withdraw(&self, plan: &Plan, waiter: &Waiter, reason: &str) -> Result<Decision, Unsettled> {
         let (jobs, job) = (self.jobs_of(plan), plan.name());
-        match self.patiently(|| jobs.withdraw(&job, waiter, reason)).await? {
+        match self.patiently(CANCEL, || jobs.withdraw(&job, waiter, reason)).await? {
             Withdrawn::Cancelled => Ok(Decision::Cancelled(reason.to_owned())),
             Withdrawn::TooLate => Ok(Decision::Placed),
         }
     }
 
     /// Tries until the API server has answered.
-    async fn patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, Unsettled>
+    pub(super) async fn patiently<T, F>(&self, action: &str, call: impl Fn() -> F) -> Result<T, Unsettled>
     where
         F: Future<Output = Result<T, cluster::Error>>,
     {
@@ -104,7 +105,7 @@ impl Intake {
             match call().await {
                 Ok(value) => return Ok(value),
                 Err(error) => {
-                    warn!(error = chain(&error), "cannot cancel yet; trying again");
+                    warn!(action, error = chain(&error), "not possible yet; trying again");
                     patience.wait(&self.stop).await?;
                 }
             }

@@ -19,6 +19,8 @@ pub enum Origin {
     Lane,
     /// A pending queue, into which somebody else has put it.
     Intruder,
+    /// The queue of what was delivered too often.
+    Poison,
 }
 
 /// One delivery of one session.
@@ -50,6 +52,10 @@ impl Delivery {
         let ours = pending::unpark(&mut arrival, delivery.properties.headers().as_ref(), own_user);
         let origin = if ours { Origin::Lane } else { Origin::Intruder };
         Self { arrival, origin, order, acker: delivery.acker, session }
+    }
+
+    pub(super) fn of_poison(mut delivery: lapin::message::Delivery, session: CancellationToken) -> Self {
+        Self { arrival: arrival(&mut delivery), origin: Origin::Poison, order: 0, acker: delivery.acker, session }
     }
 
     /// Tells the broker that the request is safe elsewhere. A failure is no loss: the broker delivers

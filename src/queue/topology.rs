@@ -8,12 +8,14 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ExchangeKind};
 use tracing::warn;
 
-use super::{CALL_TIMEOUT, DEAD, DELIVERY_LIMIT, Error, REQUESTS, UNDELIVERABLE, call, pending_queue, short};
+use super::{CALL_TIMEOUT, DEAD, DELIVERY_LIMIT, Error, POISON, REQUESTS, UNDELIVERABLE, call, pending_queue, short};
 use crate::config::Topology;
 use crate::telemetry::chain;
 
 /// The queues of a dispatcher, the first of which it cannot start without.
 pub const QUEUES: [&str; 3] = [REQUESTS, DEAD, UNDELIVERABLE];
+
+const POISON_LIMIT: i64 = 10;
 
 /// Makes or checks what the consumer needs.
 pub(super) async fn prepare(
@@ -24,7 +26,7 @@ pub(super) async fn prepare(
 ) -> Result<(), Error> {
     match topology {
         Topology::Check => {
-            for queue in [DEAD, UNDELIVERABLE] {
+            for queue in [POISON, DEAD, UNDELIVERABLE] {
                 if let Err(error) = look(connection, queue).await {
                     warn!(queue, error = chain(&error), "cannot see a queue; `jobquay check` says what is missing");
                 }
@@ -84,6 +86,17 @@ async fn declare_pending(connection: &Connection, queue: &str) -> Result<(), Err
     arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
     arguments.insert(short("x-delivery-limit")?, AMQPValue::LongLongInt(DELIVERY_LIMIT));
     declare_as(connection, queue, arguments).await
+}
+
+/// With its limit as arguments: without one, what the client cannot read would end every session of the
+/// undertaker. RabbitMQ 4.3 counts on from the request queue, so the limit is well above that one's.
+pub(super) async fn declare_poison(connection: &Connection) -> Result<(), Error> {
+    let mut arguments = FieldTable::default();
+    arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
+    arguments.insert(short("x-delivery-limit")?, AMQPValue::LongLongInt(POISON_LIMIT));
+    arguments.insert(short("x-dead-letter-exchange")?, AMQPValue::LongString("".into()));
+    arguments.insert(short("x-dead-letter-routing-key")?, AMQPValue::LongString(DEAD.into()));
+    declare_as(connection, POISON, arguments).await
 }
 
 async fn declare_as(connection: &Connection, queue: &str, arguments: FieldTable) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::never_null;
 use crate::domain::event::{State, wire};
 use crate::domain::request::document::{CloudEventDocument, RequestDocument, examples};
-use crate::queue::{DEAD, REQUESTS, UNDELIVERABLE};
+use crate::queue::{DEAD, POISON, REQUESTS, UNDELIVERABLE};
 
 const TRACE_PARENT: &str = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$";
 
@@ -89,6 +89,7 @@ fn channels(states: &[Value]) -> Value {
                 "name": "jobquay.events", "type": "topic", "durable": true, "autoDelete": false, "vhost": "/",
             }, "bindingVersion": "0.3.0"}},
         },
+        "poison": queue(POISON, "Requests that the broker gave up after too many deliveries. The dispatcher consumes it and answers them `rejected` with `request.poison`.", &["request", "cloudEventRequest"]),
         "dead": queue(DEAD, "Requests that could be neither answered nor run, for an operator.", &["deadRequest"]),
         "undeliverable": queue(UNDELIVERABLE, "Events whose reply queue did not take them, for an operator.", &["undeliverableEvent"]),
     })

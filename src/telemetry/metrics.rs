@@ -48,6 +48,7 @@ pub struct Metrics {
     pub events_published: ByOne,
     pub undeliverable: Counter,
     pub dead: Counter,
+    pub poisoned: Counter,
     pub undecodable_waiters: Counter,
     /// By `edge`.
     pub reconnects: ByOne,
@@ -103,6 +104,11 @@ impl Exposition {
         registry.register("events_published", "Events by what the broker said to them", m.events_published);
         registry.register("events_undeliverable", "Events whose reply queue did not take them", m.undeliverable);
         registry.register("requests_dead", "Messages put into the dead queue", m.dead);
+        registry.register(
+            "requests_poisoned",
+            "Requests that the broker gave up after too many deliveries",
+            m.poisoned,
+        );
         registry.register("undecodable_waiters", "Waiters on Jobs that could not be read", m.undecodable_waiters);
         registry.register("reconnects", "Sessions that had to be built anew", m.reconnects);
         registry.register("panics", "Requests whose handling panicked", m.panics);

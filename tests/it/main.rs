@@ -25,6 +25,7 @@ mod namespaces;
 mod operations;
 mod outages;
 mod overdue;
+mod poison;
 mod policy;
 mod rejections;
 mod release_order;

@@ -185,7 +185,7 @@ async fn a_dispatcher_needs_no_more_than_the_rights_in_its_manual() {
         world.broker.declare(queue, &json!({"x-queue-type": "quorum"}));
     }
     let user = format!("dispatcher-{}", world.name);
-    world.broker.set_permissions(&user, "secret", r"^amq\.default$", r"^jobquay\.(requests|pending\..*)$");
+    world.broker.set_permissions(&user, "secret", r"^amq\.default$", r"^jobquay\.(requests|poison|pending\..*)$");
     let url = world.broker.url().replace("guest:guest", &format!("{user}:secret"));
     let _dispatcher = world.dispatcher_with(&[&format!("amqp.url={url}"), "amqp.topology=check"]).await;
     let mut producer = world.producer().await;

@@ -22,11 +22,17 @@ impl Broker {
             &format!("permissions/{vhost}/guest"),
             &json!({"configure": ".*", "write": ".*", "read": ".*"}),
         );
-        let policy = json!({
-            "pattern": "^jobquay\\.requests$", "apply-to": "queues",
-            "definition": {"delivery-limit": 5, "dead-letter-exchange": "", "dead-letter-routing-key": "jobquay.dead"},
-        });
-        broker.send("PUT", &format!("policies/{vhost}/requests"), &policy);
+        for (queue, limit, target) in [("requests", 5, "poison"), ("poison", 10, "dead")] {
+            let policy = json!({
+                "pattern": format!("^jobquay\\.{queue}$"), "apply-to": "queues",
+                "definition": {
+                    "delivery-limit": limit,
+                    "dead-letter-exchange": "",
+                    "dead-letter-routing-key": format!("jobquay.{target}"),
+                },
+            });
+            broker.send("PUT", &format!("policies/{vhost}/{queue}"), &policy);
+        }
         broker
     }
 

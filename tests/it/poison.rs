@@ -1,0 +1,87 @@
+//! Requests that the broker gives up: whatever takes them in hand dies, time and again.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use serde_json::json;
+
+use crate::support::{Producer, Request, World, eventually};
+
+fn script(text: &str) -> Request {
+    Request::template("script", &json!({"script": text}))
+}
+
+/// Takes what is in the queue and dies with it, once.
+async fn take_and_die(world: &World, count: usize) {
+    let connection =
+        Connection::connect(&world.broker.url(), ConnectionProperties::default()).await.expect("a connection");
+    let channel = connection.create_channel().await.expect("a channel");
+    channel.basic_qos(100, BasicQosOptions::default()).await.expect("a prefetch");
+    let options = BasicConsumeOptions::default();
+    let requests = "jobquay.requests".into();
+    let deliveries =
+        channel.basic_consume(requests, "".into(), options, FieldTable::default()).await.expect("a consumer");
+    let taken: Vec<_> = deliveries.take(count).collect().await;
+    assert!(taken.iter().all(Result::is_ok), "{taken:?}");
+    connection.close(320, "died".into()).await.expect("an end");
+}
+
+/// As often as the queue allows, and once more.
+async fn crash_loop(world: &World, count: usize) {
+    for _ in 0..6 {
+        take_and_die(world, count).await;
+    }
+    eventually("the broker has given it up", async || {
+        (world.broker.queue("jobquay.poison")["messages"] == json!(count)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kills_every_dispatcher_is_told_so_and_an_operator_finds_it() {
+    let world = World::new("poison").await;
+    world.dispatcher().await.kill();
+    let mut producer = world.producer().await;
+    let run = producer.send(script("echo never")).await;
+    let cancel = producer.send(Request::json(&json!({"cancel": {"request_id": "another"}}))).await;
+    producer.send(Request { no_reply: true, ..script("echo nor this") }.id("without-address")).await;
+    crash_loop(&world, 3).await;
+    let dispatcher = world.dispatcher().await;
+    let mut events = producer.events(2).await;
+    events.sort_by_key(|event| event.request_id() != run);
+    for (event, id) in events.iter().zip([&run, &cancel]) {
+        assert_eq!((event.request_id(), event.state()), (id.as_str(), "rejected"));
+        assert_eq!(event.error("code"), &json!("request.poison"));
+    }
+    let dead = eventually("they are in the dead queue", async || {
+        let count = world.broker.queue("jobquay.dead")["messages"].as_u64();
+        (count >= Some(3)).then(|| world.broker.drain("jobquay.dead"))
+    })
+    .await;
+    let codes: Vec<_> = dead.iter().map(|message| &message["properties"]["headers"]["jobquay-code"]).collect();
+    assert_eq!(codes, [&json!("request.poison"); 3]);
+    assert_eq!(dispatcher.metric("jobquay_requests_poisoned_total", ""), 3.0);
+    assert!(world.all_jobs().await.is_empty(), "nothing is run for them");
+    assert_eq!(producer.ask(script("echo next")).await.state(), "succeeded", "service goes on");
+}
+
+/// It died after the Job was there: the Job answers, and nothing else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_request_that_stands_on_its_job_is_answered_by_the_job_alone() {
+    let world = World::new("poison-placed").await;
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer: Producer = world.producer().await;
+    producer.send(script("sleep 15; echo placed").id("once")).await;
+    world.the_job().await;
+    dispatcher.kill();
+    producer.send(script("sleep 15; echo placed").id("once")).await;
+    crash_loop(&world, 1).await;
+    let next = world.dispatcher().await;
+    let event = producer.event().await;
+    assert_eq!((event.request_id(), event.state()), ("once", "succeeded"));
+    assert!(producer.event_within(Duration::from_secs(2)).await.is_none(), "told once");
+    assert_eq!(next.metric("jobquay_requests_poisoned_total", ""), 1.0);
+}
