@@ -7,6 +7,7 @@
 mod support;
 
 mod agreement;
+mod api_faults;
 mod cache_control;
 mod cache_hot;
 mod cache_table;

@@ -1,5 +1,6 @@
 //! What every test needs: a world of its own, a dispatcher in it, a producer, and a recorder.
 
+pub(crate) mod api_proxy;
 pub(crate) mod broker;
 pub(crate) mod dispatcher;
 pub(crate) mod event;

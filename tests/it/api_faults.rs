@@ -1,0 +1,151 @@
+//! What the API server says, or does not say, at the wrong moment.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::crashes::{all_answers, assert_agreement};
+use crate::support::api_proxy::{ApiProxy, Calls, Fault, Lie};
+use crate::support::{Producer, Request, World};
+
+/// Calls without an answer are given up soon.
+const IMPATIENT: [&str; 1] = ["kubernetes.call_timeout=3s"];
+
+/// Sends `keys` requests, each of them twice under an id of its own, and waits until all are answered.
+async fn ask(producer: &mut Producer, round: &str, keys: usize) -> Duration {
+    let begun = Instant::now();
+    let mut owed = HashSet::new();
+    for number in 0..keys * 2 {
+        let script = format!("sleep 1; echo {round} {}", number % keys);
+        owed.insert(producer.send(Request::template("script", &json!({"script": script}))).await);
+    }
+    let events = all_answers(producer, &owed).await;
+    let took = begun.elapsed();
+    assert_agreement(&events);
+    assert_eq!(events.len(), owed.len(), "{round}: nobody is told twice");
+    for event in &events {
+        assert_eq!(event.state(), "succeeded", "{round}: {:?}", event.data());
+        assert!(event.result("text").as_str().is_some_and(|text| text.starts_with(&format!("{round} "))), "{round}");
+    }
+    took
+}
+
+/// One round for each fault, which meets the next calls of its kind.
+async fn through(world: &str, faults: &[(Calls, Fault, usize)]) {
+    let world = World::new(world).await;
+    let recorder = world.recorder();
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
+    let mut producer = world.producer().await;
+    for (number, (calls, fault, times)) in faults.iter().enumerate() {
+        proxy.fault(*calls, *fault, *times);
+        let took = ask(&mut producer, &format!("round-{number}"), 3).await;
+        let met = proxy.heal();
+        println!("{calls:?} {fault:?}: met {met}, answered after {:.1} s", took.as_secs_f64());
+        assert!(met > 0, "{calls:?} {fault:?} met no call");
+    }
+    assert_eq!(recorder.jobs(), faults.len() * 3, "every key has run once");
+    recorder.assert_sound();
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_was_carried_out_and_answered_otherwise_has_run_once() {
+    through(
+        "lost-creates",
+        &[
+            (Calls::Creates, Fault::CommitsAndSays(504), 3),
+            (Calls::Creates, Fault::CommitsAndSays(500), 3),
+            (Calls::Creates, Fault::CommitsAndSays(502), 3),
+            (Calls::Creates, Fault::CommitsAndSays(503), 3),
+            (Calls::Creates, Fault::CommitsAndResets, 3),
+            (Calls::Creates, Fault::CommitsAndHangs, 3),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_or_delete_that_was_carried_out_and_answered_otherwise_changes_nothing() {
+    through(
+        "lost-patches",
+        &[
+            (Calls::JobPatches, Fault::CommitsAndSays(504), 4),
+            (Calls::JobPatches, Fault::CommitsAndSays(500), 4),
+            (Calls::JobPatches, Fault::CommitsAndResets, 4),
+            (Calls::JobPatches, Fault::CommitsAndHangs, 4),
+            (Calls::PodPatches, Fault::CommitsAndSays(504), 3),
+            (Calls::PodPatches, Fault::CommitsAndResets, 3),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fails_is_made_again() {
+    through(
+        "failed-calls",
+        &[
+            (Calls::Any, Fault::Says(429), 20),
+            (Calls::Any, Fault::Says(500), 20),
+            (Calls::Any, Fault::Says(503), 20),
+            (Calls::Any, Fault::Resets, 20),
+            (Calls::Any, Fault::Hangs, 6),
+            (Calls::Any, Fault::Slow(Duration::from_secs(1)), 30),
+            (Calls::Logs, Fault::Says(500), 3),
+            (Calls::Logs, Fault::Resets, 3),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_ends_lies_or_says_things_twice_holds_up_no_answer() {
+    through(
+        "lying-watches",
+        &[
+            (Calls::JobWatches, Fault::Resets, 3),
+            (Calls::JobWatches, Fault::Says(500), 2),
+            (Calls::JobWatches, Fault::Lies(Lie::Ends), 5),
+            (Calls::JobWatches, Fault::Lies(Lie::Gone), 3),
+            (Calls::JobWatches, Fault::Lies(Lie::Repeats), 2),
+            (Calls::JobWatches, Fault::Lies(Lie::Late(Duration::from_millis(200))), 2),
+            (Calls::JobWatches, Fault::Lies(Lie::Stale), 2),
+            (Calls::JobWatches, Fault::Lies(Lie::Garbage), 3),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_watch_does_not_say_is_found_all_the_same() {
+    through(
+        "silent-watches",
+        &[(Calls::JobWatches, Fault::Lies(Lie::Silent), 1), (Calls::JobWatches, Fault::Lies(Lie::Drops), 4)],
+    )
+    .await;
+}
+
+/// By the time that anyone can look, the Job has ended: taken for one that was never made, it would run again, or
+/// its result would be told a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_without_an_answer_is_answered_once_although_its_job_has_ended_meanwhile() {
+    let world = World::new("late-look").await;
+    let recorder = world.recorder();
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
+    let mut producer = world.producer().await;
+    let faults = [Fault::CommitsAndSays(500), Fault::CommitsAndSays(503), Fault::CommitsAndResets];
+    for (number, fault) in faults.into_iter().enumerate() {
+        proxy.fault(Calls::Creates, fault, 1);
+        proxy.fault(Calls::Gets, Fault::Says(503), 12);
+        let request = json!({"script": format!("echo late {number}; exit 3")});
+        let event = producer.ask(Request::template("script", &request)).await;
+        assert_eq!((event.state(), event.served_by()), ("failed", "executed"));
+        assert!(producer.event_within(Duration::from_secs(6)).await.is_none(), "{fault:?}: told once");
+        proxy.heal();
+    }
+    assert_eq!(recorder.jobs(), faults.len(), "each has run once");
+    recorder.assert_sound();
+}

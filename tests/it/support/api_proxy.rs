@@ -1,0 +1,250 @@
+//! A proxy in front of the real API server, for answers that it cannot be made to give on demand: those that
+//! are lost after the call was carried out, and watches that lie.
+
+mod watching;
+
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::World;
+use super::stack::STACK;
+pub(crate) use watching::Lie;
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Which calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Calls {
+    Any,
+    Creates,
+    Gets,
+    JobPatches,
+    PodPatches,
+    Deletes,
+    Logs,
+    JobWatches,
+}
+
+/// What happens to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is not carried out.
+    Says(u16),
+    /// It is carried out, and the answer is another one.
+    CommitsAndSays(u16),
+    /// It is carried out, and the connection ends before the answer.
+    CommitsAndResets,
+    Resets,
+    /// It is carried out, and never answered.
+    CommitsAndHangs,
+    Hangs,
+    Slow(Duration),
+    /// Of a watch.
+    Lies(Lie),
+}
+
+struct Rule {
+    calls: Calls,
+    fault: Fault,
+    left: usize,
+}
+
+#[derive(Default)]
+struct State {
+    rules: Vec<Rule>,
+    met: usize,
+    /// What watches on Jobs have said, for one that says it again.
+    said: Vec<Bytes>,
+    /// Ends the watches on Jobs that are open.
+    cut: CancellationToken,
+}
+
+/// The proxy; it ends with its handle.
+pub(crate) struct ApiProxy {
+    pub(crate) kubeconfig: PathBuf,
+    state: Arc<Mutex<State>>,
+    serving: JoinHandle<()>,
+}
+
+impl ApiProxy {
+    pub(crate) async fn start(world: &World) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let kubeconfig = STACK.dir.join("log").join(format!("{}.kubeconfig", world.name));
+        let named = |name: &str, value| json!({"name": "proxy", name: value});
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+            "clusters": [named("cluster", json!({"server": format!("http://{address}")}))],
+            "contexts": [named("context", json!({"cluster": "proxy", "user": "proxy"}))],
+            "users": [named("user", json!({}))],
+        });
+        std::fs::write(&kubeconfig, config.to_string()).expect("a kubeconfig");
+        let state = Arc::new(Mutex::new(State::default()));
+        let serving = tokio::spawn(serve(listener, upstream().await, Arc::clone(&state)));
+        Self { kubeconfig, state, serving }
+    }
+
+    /// The environment of a dispatcher that goes through it.
+    pub(crate) fn environment(&self) -> [(&str, &str); 1] {
+        [("KUBECONFIG", self.kubeconfig.to_str().expect("a path that is text"))]
+    }
+
+    /// The next so many of these calls fail like this. Watches that are open end, so that there is a next one.
+    pub(crate) fn fault(&self, calls: Calls, fault: Fault, times: usize) {
+        let mut state = self.state.lock().expect("nobody panics with it");
+        state.rules.push(Rule { calls, fault, left: times });
+        if calls == Calls::JobWatches {
+            std::mem::take(&mut state.cut).cancel();
+        }
+    }
+
+    /// From now on every call passes; returns how many did not.
+    pub(crate) fn heal(&self) -> usize {
+        let mut state = self.state.lock().expect("nobody panics with it");
+        state.rules.clear();
+        std::mem::take(&mut state.met)
+    }
+}
+
+impl Drop for ApiProxy {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn upstream() -> Client {
+    let kubeconfig = Kubeconfig::read_from(STACK.value("KUBECONFIG")).expect("the stack's kubeconfig");
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .expect("a client configuration");
+    config.default_retry = false;
+    Client::try_from(config).expect("a client")
+}
+
+async fn serve(listener: TcpListener, upstream: Client, state: Arc<Mutex<State>>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        let (upstream, state) = (upstream.clone(), Arc::clone(&state));
+        let service = service_fn(move |request| answer(request, upstream.clone(), Arc::clone(&state)));
+        connections.spawn(async move {
+            // A reset is an error here, and wanted.
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// An error ends the connection.
+async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<State>>) -> io::Result<Response<Body>> {
+    let fault = due(&request, &state);
+    match fault {
+        Some(Fault::Says(code)) => return Ok(status(code)),
+        Some(Fault::Resets) => return Err(io::ErrorKind::ConnectionReset.into()),
+        Some(Fault::Hangs) => std::future::pending().await,
+        Some(Fault::Slow(delay)) => tokio::time::sleep(delay).await,
+        _ => {}
+    }
+    let watches_jobs = calls_of(&request).contains(&Calls::JobWatches);
+    let response = forward(request, upstream).await?;
+    match fault {
+        Some(Fault::CommitsAndSays(code)) => drain(response).await.map(|()| status(code)),
+        Some(Fault::CommitsAndResets) => drain(response).await.and(Err(io::ErrorKind::ConnectionReset.into())),
+        Some(Fault::CommitsAndHangs) => {
+            drain(response).await?;
+            std::future::pending().await
+        }
+        Some(Fault::Lies(lie)) => Ok(watching::tell(response, Some(lie), state)),
+        _ if watches_jobs => Ok(watching::tell(response, None, state)),
+        _ => Ok(response),
+    }
+}
+
+fn due(request: &Request<Incoming>, state: &Mutex<State>) -> Option<Fault> {
+    let calls = calls_of(request);
+    let mut state = state.lock().expect("nobody panics with it");
+    let rule = state.rules.iter_mut().find(|rule| rule.left > 0 && calls.contains(&rule.calls))?;
+    rule.left -= 1;
+    let fault = rule.fault;
+    state.met += 1;
+    Some(fault)
+}
+
+fn calls_of(request: &Request<Incoming>) -> Vec<Calls> {
+    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+    let (jobs, watch) = (path.contains("/jobs"), query.contains("watch=true"));
+    let of_kind = match *request.method() {
+        _ if path.contains("/leases") => return Vec::new(),
+        Method::POST if jobs => Calls::Creates,
+        Method::PATCH if jobs => Calls::JobPatches,
+        Method::PATCH if path.contains("/pods") => Calls::PodPatches,
+        Method::DELETE => Calls::Deletes,
+        Method::GET if watch && jobs => return vec![Calls::JobWatches],
+        Method::GET if watch => return Vec::new(),
+        Method::GET if path.ends_with("/log") => Calls::Logs,
+        Method::GET => Calls::Gets,
+        _ => return Vec::new(),
+    };
+    vec![of_kind, Calls::Any]
+}
+
+async fn forward(request: Request<Incoming>, upstream: Client) -> io::Result<Response<Body>> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut onward = Request::builder().method(parts.method).uri(path);
+    for name in ["content-type", "accept"] {
+        if let Some(value) = parts.headers.get(name) {
+            onward = onward.header(name, value);
+        }
+    }
+    let onward = onward.body(kube::client::Body::from(body.to_vec())).map_err(io::Error::other)?;
+    let response = upstream.send(onward).await.map_err(io::Error::other)?;
+    let (head, body) = response.into_parts();
+    let mut answer = Response::builder().status(head.status);
+    if let Some(kind) = head.headers.get("content-type") {
+        answer = answer.header("content-type", kind);
+    }
+    answer.body(body.map_err(io::Error::other).boxed_unsync()).map_err(io::Error::other)
+}
+
+async fn drain(response: Response<Body>) -> io::Result<()> {
+    response.into_body().collect().await.map(drop)
+}
+
+/// What the API server says instead of an object.
+fn status(code: u16) -> Response<Body> {
+    let reason = match code {
+        429 => "TooManyRequests",
+        500 => "InternalError",
+        503 => "ServiceUnavailable",
+        504 => "Timeout",
+        _ => "",
+    };
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": "on demand",
+    });
+    let whole = Full::new(Bytes::from(body.to_string())).map_err(|error: Infallible| match error {}).boxed_unsync();
+    let answer = Response::builder().status(code).header("content-type", "application/json").header("retry-after", "1");
+    answer.body(whole).expect("a response")
+}
+
+fn streamed(lines: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
+    StreamBody::new(lines.map(|line| line.map(Frame::data))).boxed_unsync()
+}
