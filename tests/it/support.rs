@@ -2,6 +2,7 @@
 
 pub(crate) mod api_proxy;
 pub(crate) mod broker;
+pub(crate) mod checker;
 pub(crate) mod dispatcher;
 pub(crate) mod event;
 pub(crate) mod producer;

@@ -1,0 +1,123 @@
+//! The offline checker: reads the recordings of a run and decides whether the promises were kept.
+//!
+//! It sees what a producer sent and had confirmed, what the reply consumers got, and what the API server
+//! showed of the Jobs, from before the first request until everything had drained. It shares no code and no
+//! clock with the dispatcher. What no recording shows it does not judge: acknowledgements only by what
+//! they lose, and memory and sockets not at all.
+
+mod answers;
+mod drained;
+mod history;
+mod index;
+mod jobs;
+mod release;
+mod timeline;
+mod truth;
+
+use std::fmt::Write;
+use std::time::Duration;
+
+pub(crate) use history::{Asked, Claim, Deadline, End, Fault, History, Mode, Sight, Told, Wish, Work};
+use index::Index;
+
+/// What the design promises, by its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Invariant {
+    /// A confirmed request is answered.
+    I1,
+    /// One live Job per key.
+    I2,
+    /// All answers of one request agree.
+    I3,
+    /// An answer tells the truth.
+    I4,
+    /// A hit is what a successful Job of the key made.
+    I5,
+    /// Nothing is acknowledged before it is safe elsewhere.
+    I6,
+    /// A Job is let go after its answers, and goes after that.
+    I7,
+    /// Everything drains.
+    I9,
+    /// A Job is its template, and an answer goes where it was asked for.
+    I10,
+    /// No more duplicates and Jobs than the faults explain.
+    Budget,
+}
+
+/// What a run may show without breaking a promise.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    /// Answers beyond the first to a request sent once.
+    pub(crate) duplicates: usize,
+    /// Jobs beyond those that the requests explain.
+    pub(crate) extra_jobs: usize,
+    /// By how much two recordings may disagree on the time.
+    pub(crate) skew: Duration,
+}
+
+impl Budget {
+    /// A fault may double the answers that are under way when it strikes, and no others.
+    pub(crate) fn of(faults: usize, window: usize) -> Self {
+        Self { duplicates: faults * window, extra_jobs: 0, skew: Duration::from_secs(1) }
+    }
+
+    /// Both recordings are made by one process, which a busy machine may keep waiting.
+    pub(crate) fn with_skew(self, skew: Duration) -> Self {
+        Self { skew, ..self }
+    }
+}
+
+/// One broken promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) invariant: Invariant,
+    /// Whose history shows it.
+    pub(crate) requests: Vec<String>,
+    pub(crate) what: String,
+}
+
+impl Violation {
+    fn of(invariant: Invariant, request: &str, what: impl Into<String>) -> Self {
+        Self { invariant, requests: vec![request.to_owned()], what: what.into() }
+    }
+}
+
+impl History {
+    /// Every promise that this run has broken.
+    pub(crate) fn judge(&self, budget: &Budget) -> Vec<Violation> {
+        let index = Index::of(self);
+        let mut violations = answers::judge(&index, budget);
+        violations.extend(truth::judge(&index, budget));
+        violations.extend(jobs::judge(&index, budget));
+        violations.extend(release::judge(&index, budget));
+        violations.extend(drained::judge(&index));
+        violations.sort_by_key(|violation| violation.invariant);
+        violations
+    }
+
+    /// Fails with each broken promise and the history of the request that shows it.
+    pub(crate) fn assert_clean(&self, budget: &Budget) {
+        let violations = self.judge(budget);
+        assert!(violations.is_empty(), "{}", self.report(&violations));
+    }
+
+    /// The broken promises, each with the history of the first requests that show it.
+    pub(crate) fn report(&self, violations: &[Violation]) -> String {
+        const SHOWN: usize = 12;
+        let mut report = format!("{} promises broken\n", violations.len());
+        for Violation { invariant, requests, what } in violations.iter().take(SHOWN) {
+            writeln!(report, "\n{invariant:?}: {what}").expect("a String takes all text");
+            for request in requests.iter().take(2) {
+                report.push_str(&timeline::of(self, request));
+            }
+        }
+        report
+    }
+
+    /// Answers beyond one for each time a request was sent.
+    pub(crate) fn duplicates(&self) -> usize {
+        let index = Index::of(self);
+        self.requests.iter().map(|asked| index.events(&asked.id).len().saturating_sub(asked.sent)).sum()
+    }
+}

@@ -1,0 +1,149 @@
+//! The recordings of a run. All times are counted from its beginning, by one clock.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Everything that was recorded.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History {
+    pub(crate) requests: Vec<Asked>,
+    pub(crate) events: Vec<Told>,
+    /// In the order in which the API server showed them.
+    pub(crate) jobs: Vec<Sight>,
+    pub(crate) faults: Vec<Fault>,
+    /// Messages that were somewhere else than with a requester when all was over.
+    pub(crate) left: Vec<String>,
+}
+
+/// What was done to the system.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) at: Duration,
+    pub(crate) what: String,
+}
+
+/// A request, as its producer sent it.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) id: String,
+    pub(crate) correlation_id: String,
+    pub(crate) reply_to: String,
+    pub(crate) wish: Wish,
+    pub(crate) at: Duration,
+    /// How often; more than once when a confirm did not come.
+    pub(crate) sent: usize,
+    pub(crate) confirmed: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Wish {
+    Run {
+        work: Work,
+        mode: Mode,
+        deadline: Deadline,
+    },
+    /// To cancel the request of this id.
+    Cancel(String),
+}
+
+/// A computation. Equal ones share a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Work {
+    pub(crate) key: String,
+    /// Its pod writes this, a blank, its own name and a newline; `None` when it fails.
+    pub(crate) output: Option<String>,
+    /// Image, command and args of its container.
+    pub(crate) container: Value,
+}
+
+/// `cache.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Use,
+    Refresh,
+    Bypass,
+    Only,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    None,
+    /// Over before the request was sent.
+    Past,
+    /// It may pass while the request waits.
+    Near,
+}
+
+/// A terminal event, as a reply consumer got it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) at: Duration,
+    /// Where it was.
+    pub(crate) queue: String,
+    pub(crate) request: String,
+    pub(crate) correlation_id: String,
+    pub(crate) id: String,
+    pub(crate) state: String,
+    pub(crate) served_by: String,
+    /// `error.code`.
+    pub(crate) code: String,
+    pub(crate) key: String,
+    pub(crate) job: String,
+    pub(crate) job_uid: String,
+    pub(crate) sha256: Option<String>,
+    pub(crate) text: Option<String>,
+    /// What became of a cancellation, in its own answer.
+    pub(crate) outcome: Option<String>,
+}
+
+/// A Job, as the API server showed it once.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sight {
+    pub(crate) at: Duration,
+    pub(crate) uid: String,
+    pub(crate) name: String,
+    pub(crate) key: String,
+    pub(crate) container: Value,
+    /// Ours stands on it.
+    pub(crate) finalizer: bool,
+    pub(crate) end: Option<End>,
+    /// It is no more; the rest is how it was last.
+    pub(crate) gone: bool,
+    pub(crate) claims: Vec<Claim>,
+    /// The digest in the record of its outcome.
+    pub(crate) recorded: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Succeeded,
+    Failed,
+    /// By jobquay, because it took too long.
+    GivenUp,
+    Deleted,
+}
+
+/// A waiter on a Job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) request: String,
+    pub(crate) created_job: bool,
+    pub(crate) cancelled: bool,
+}
+
+impl Asked {
+    pub(crate) fn work(&self) -> Option<&Work> {
+        match &self.wish {
+            Wish::Run { work, .. } => Some(work),
+            Wish::Cancel(_) => None,
+        }
+    }
+
+    pub(crate) fn mode(&self) -> Option<Mode> {
+        match &self.wish {
+            Wish::Run { mode, .. } => Some(*mode),
+            Wish::Cancel(_) => None,
+        }
+    }
+}
