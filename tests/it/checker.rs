@@ -306,13 +306,14 @@ fn a_job_that_was_let_go_before_its_answer_is_found() {
 }
 
 #[test]
-fn a_job_that_went_while_it_owed_answers_is_found() {
+fn a_deleted_job_that_went_before_its_answer_is_found() {
     let mut made = begun();
     made.end("u1", End::Succeeded);
     made.tell("a", "u1", "executed");
-    made.tell("b", "u1", "coalesced");
     made.gone("u1");
-    broken(&made, Invariant::I7, "went while it owed answers");
+    made.pause(2);
+    made.tell("b", "u1", "coalesced");
+    broken(&made, Invariant::I7, "was let go before b was told");
 }
 
 #[test]
@@ -495,4 +496,17 @@ fn a_release_that_is_seen_a_moment_before_the_answer_is_clean() {
     made.release("u1");
     made.tell("b", "u1", "coalesced");
     kept(&made, &Budget::of(0, 0));
+}
+
+#[test]
+fn a_request_that_its_cancellation_meets_may_be_told_by_both_and_no_third_time() {
+    let mut made = Made::default();
+    made.ask("a", run(work("k")));
+    made.ask("stop", Wish::Cancel("a".into()));
+    made.tell_cancellation("stop", "awaited");
+    made.say("a", "cancelled", "cancelled");
+    made.tell_again("a");
+    kept(&made, &Budget::of(0, 0));
+    made.tell_again("a");
+    broken(&made, Invariant::Budget, "1 duplicate answers");
 }

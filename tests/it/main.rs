@@ -13,6 +13,7 @@ mod cache_hot;
 mod cache_table;
 mod cache_values;
 mod cancel;
+mod checked;
 mod checker;
 mod collisions;
 mod command_line;

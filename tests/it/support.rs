@@ -5,6 +5,7 @@ pub(crate) mod broker;
 pub(crate) mod checker;
 pub(crate) mod dispatcher;
 pub(crate) mod event;
+pub(crate) mod load;
 pub(crate) mod producer;
 pub(crate) mod raw_amqp;
 pub(crate) mod recorder;
@@ -13,6 +14,7 @@ pub(crate) mod world;
 
 pub(crate) use dispatcher::Dispatcher;
 pub(crate) use event::Event;
+pub(crate) use load::{Load, Plan};
 pub(crate) use producer::{Producer, Request};
 pub(crate) use recorder::Recorder;
 pub(crate) use world::World;

@@ -105,19 +105,23 @@ impl History {
     /// The broken promises, each with the history of the first requests that show it.
     pub(crate) fn report(&self, violations: &[Violation]) -> String {
         const SHOWN: usize = 12;
+        const TWO: usize = 2;
         let mut report = format!("{} promises broken\n", violations.len());
+        for Violation { invariant, what, .. } in violations {
+            writeln!(report, "{invariant:?}: {what}").expect("a String takes all text");
+        }
         for Violation { invariant, requests, what } in violations.iter().take(SHOWN) {
             writeln!(report, "\n{invariant:?}: {what}").expect("a String takes all text");
-            for request in requests.iter().take(2) {
+            for request in requests.iter().take(TWO) {
                 report.push_str(&timeline::of(self, request));
             }
         }
         report
     }
 
-    /// Answers beyond one for each time a request was sent.
+    /// Answers beyond those that were owed.
     pub(crate) fn duplicates(&self) -> usize {
         let index = Index::of(self);
-        self.requests.iter().map(|asked| index.events(&asked.id).len().saturating_sub(asked.sent)).sum()
+        self.requests.iter().map(|asked| index.duplicates(asked)).sum()
     }
 }

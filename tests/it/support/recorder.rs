@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
@@ -16,8 +17,23 @@ pub(crate) struct Recorder {
     task: JoinHandle<()>,
 }
 
+/// What the API server showed of a Job at one time.
+#[derive(Debug, Clone)]
+pub(crate) struct Sighting {
+    pub(crate) at: Instant,
+    /// For one that is gone, as it was last.
+    pub(crate) job: Job,
+    pub(crate) gone: bool,
+}
+
 #[derive(Debug, Default)]
 struct Seen {
+    /// Everything, in its order.
+    sightings: Vec<Sighting>,
+    /// uid → the Job as it was last seen, of those that exist.
+    present: BTreeMap<String, Job>,
+    /// Those that the list which is being read has not shown yet.
+    unlisted: BTreeMap<String, Job>,
     /// uid → key, of those that exist and have not ended.
     live: BTreeMap<String, String>,
     /// uid → the Job as it was first seen.
@@ -37,8 +53,14 @@ impl Recorder {
                 match event {
                     Ok(Event::Apply(job) | Event::InitApply(job)) => seen.apply(&job),
                     Ok(Event::Delete(job)) => seen.delete(&job),
-                    // What happened meanwhile is in the list that follows.
-                    Ok(Event::Init | Event::InitDone) | Err(_) => {}
+                    Ok(Event::Init) => seen.unlisted = seen.present.clone(),
+                    // What went meanwhile is what the list lacks.
+                    Ok(Event::InitDone) => {
+                        for job in std::mem::take(&mut seen.unlisted).into_values() {
+                            seen.record(&job, true);
+                        }
+                    }
+                    Err(_) => {}
                 }
             }
         });
@@ -48,6 +70,17 @@ impl Recorder {
     /// How many Jobs there ever were.
     pub(crate) fn jobs(&self) -> usize {
         self.seen.lock().expect("nobody panics with it").all.len()
+    }
+
+    /// Everything that was seen, in its order.
+    pub(crate) fn sightings(&self) -> Vec<Sighting> {
+        self.seen.lock().expect("nobody panics with it").sightings.clone()
+    }
+
+    /// How many Jobs owe answers, as they were last seen.
+    pub(crate) fn owing(&self) -> usize {
+        let seen = self.seen.lock().expect("nobody panics with it");
+        seen.present.values().filter(|job| jobquay::domain::job::finalizer_index(job).is_some()).count()
     }
 
     /// How many lived at once, at most.
@@ -78,7 +111,19 @@ impl Drop for Recorder {
 }
 
 impl Seen {
+    fn record(&mut self, job: &Job, gone: bool) {
+        let uid = job.metadata.uid.clone().unwrap_or_default();
+        self.unlisted.remove(&uid);
+        if gone {
+            self.present.remove(&uid);
+        } else {
+            self.present.insert(uid, job.clone());
+        }
+        self.sightings.push(Sighting { at: Instant::now(), job: job.clone(), gone });
+    }
+
     fn apply(&mut self, job: &Job) {
+        self.record(job, false);
         let uid = job.metadata.uid.clone().unwrap_or_default();
         let key = job
             .metadata
@@ -100,6 +145,7 @@ impl Seen {
     }
 
     fn delete(&mut self, job: &Job) {
+        self.record(job, true);
         let uid = job.metadata.uid.clone().unwrap_or_default();
         if jobquay::domain::job::finalizer_index(job).is_some() {
             self.violations.push(format!("{uid} went while it owed answers"));

@@ -76,9 +76,9 @@ fn misplaced(index: &Index<'_>, told: &Told) -> Option<Violation> {
 
 /// At least once, yet no more often than the faults explain.
 fn duplicates(index: &Index<'_>, budget: &Budget) -> Option<Violation> {
-    let often: Vec<_> =
-        index.history.requests.iter().filter(|asked| index.events(&asked.id).len() > asked.sent).collect();
-    let count: usize = often.iter().map(|asked| index.events(&asked.id).len() - asked.sent).sum();
+    let requests = &index.history.requests;
+    let often: Vec<_> = requests.iter().filter(|asked| index.duplicates(asked) > 0).collect();
+    let count = index.history.duplicates();
     (count > budget.duplicates).then(|| Violation {
         invariant: Invariant::Budget,
         requests: often.iter().map(|asked| asked.id.clone()).collect(),

@@ -56,6 +56,14 @@ impl<'a> Index<'a> {
         self.cancelled.contains(id)
     }
 
+    /// Answers beyond what the request was owed: one for each time it was sent, and one more where a cancellation
+    /// met it just as it found its place, for both tell it then.
+    pub(super) fn duplicates(&self, asked: &Asked) -> usize {
+        let events = self.events(&asked.id);
+        let met = events.len() > 1 && events.iter().all(|told| told.state == "cancelled");
+        events.len().saturating_sub(asked.sent + usize::from(met && self.is_cancelled(&asked.id)))
+    }
+
     /// The Jobs that the request stood on.
     pub(super) fn jobs_of(&self, id: &str) -> impl Iterator<Item = &Story<'a>> {
         self.jobs.values().filter(move |story| story.last().claims.iter().any(|claim| claim.request == id))
@@ -85,9 +93,10 @@ impl<'a> Story<'a> {
         Some((first.0, verdict.unwrap_or(first.1)))
     }
 
-    /// When it was first seen without our finalizer.
+    /// When it was first seen without our finalizer. One that is being deleted goes with it: the API server
+    /// shows it then as it was before.
     pub(super) fn released(&self) -> Option<Duration> {
-        self.sights.iter().find(|sight| !sight.finalizer).map(|sight| sight.at)
+        self.sights.iter().find(|sight| !sight.finalizer || sight.gone).map(|sight| sight.at)
     }
 
     pub(super) fn claims(&self) -> &'a [Claim] {

@@ -1,0 +1,58 @@
+//! A mixed load, judged as a whole: whatever else goes wrong meanwhile, the offline checker sees it.
+
+use std::time::Duration;
+
+use crate::support::checker::{Budget, History};
+use crate::support::{Dispatcher, Load, Plan, World};
+
+/// Requests that a dispatcher has in hand: what a kill may double.
+const WINDOW: usize = 64;
+
+fn clean(name: &str, history: &History, budget: &Budget) {
+    println!("{name}: {}", history.figures());
+    history.assert_clean(budget);
+}
+
+async fn answered(load: &Load<'_>, count: usize) {
+    crate::support::eventually("some are answered", async || (load.answers() >= count).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_promise_is_kept_while_nothing_fails() {
+    let world = World::new("checked").await;
+    let _dispatcher = world.dispatcher().await;
+    let load = Load::begin(&world, Plan::new(400, 30.0, 15)).await;
+    let history = load.finish().await;
+    clean("no fault", &history, &Budget::of(0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_promise_is_kept_when_the_dispatcher_is_killed_twice_under_load() {
+    let world = World::new("checked-kill").await;
+    let mut dispatcher = world.dispatcher().await;
+    let mut load = Load::begin(&world, Plan::new(360, 30.0, 15).seed(2)).await;
+    for kill in 1..=2 {
+        answered(&load, kill * 80).await;
+        dispatcher.kill();
+        load.fault("killed");
+        dispatcher = world.dispatcher().await;
+        load.fault("back");
+    }
+    let history = load.finish().await;
+    clean("killed twice", &history, &Budget::of(2, WINDOW));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_promise_is_kept_by_three_of_which_one_is_killed() {
+    let world = World::new("checked-three").await;
+    let mut dispatchers: Vec<Dispatcher> = Vec::new();
+    for _ in 0..3 {
+        dispatchers.push(world.dispatcher().await);
+    }
+    let mut load = Load::begin(&world, Plan::new(360, 30.0, 15).seed(3)).await;
+    answered(&load, 100).await;
+    dispatchers[0].kill();
+    load.fault("one of three killed");
+    let history = load.finish().await;
+    clean("one of three killed", &history, &Budget::of(1, WINDOW).with_skew(Duration::from_secs(2)));
+}

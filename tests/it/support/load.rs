@@ -1,0 +1,176 @@
+//! A mixed load against a world, and the history that it leaves for the checker.
+//!
+//! Two careful producers send what a [`Plan`] says at its times, whether or not answers come, await each
+//! confirm, and send again under the same id what was not confirmed. Everything is recorded from before the
+//! first request until nothing moves any more.
+
+mod chance;
+mod figures;
+mod link;
+mod plan;
+mod reader;
+mod sights;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::checker::{Asked, Fault, History};
+use super::{PATIENCE, Recorder, World};
+use link::{Link, Message};
+pub(crate) use plan::Plan;
+use plan::Step;
+use reader::Reader;
+
+/// No answer for so long means that none is coming: the slowest part of a run is a Job of a few seconds.
+const QUIET: Duration = Duration::from_secs(60);
+/// How long duplicates are waited for when all is over.
+const LINGER: Duration = Duration::from_secs(3);
+const PRODUCERS: usize = 2;
+
+/// A load under way.
+pub(crate) struct Load<'a> {
+    world: &'a World,
+    begun: Instant,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    readers: Vec<Reader>,
+    recorder: Recorder,
+    faults: Vec<Fault>,
+    sending: JoinHandle<()>,
+}
+
+impl<'a> Load<'a> {
+    /// Begins to send and to record. A fault may strike from now on.
+    pub(crate) async fn begin(world: &'a World, plan: Plan) -> Self {
+        let begun = Instant::now();
+        let recorder = world.recorder();
+        let (mut readers, mut links) = (Vec::new(), Vec::new());
+        for _ in 0..PRODUCERS {
+            let replies = format!("replies.{}", uuid::Uuid::now_v7());
+            world.broker.declare(&replies, &serde_json::json!({}));
+            readers.push(Reader::start(world.broker.url(), replies, begun));
+            links.push(Arc::new(Link::new(world.broker.url())));
+        }
+        let queues: Vec<_> = readers.iter().map(|reader| reader.queue.clone()).collect();
+        let asked = Arc::default();
+        let steps = plan.steps(&world.name);
+        let sending = tokio::spawn(send(steps, links, queues, begun, Arc::clone(&asked)));
+        Self { world, begun, asked, readers, recorder, faults: Vec::new(), sending }
+    }
+
+    /// Notes what was just done to the system.
+    pub(crate) fn fault(&mut self, what: impl Into<String>) {
+        self.faults.push(Fault { at: self.begun.elapsed(), what: what.into() });
+    }
+
+    /// How many answers have come.
+    pub(crate) fn answers(&self) -> usize {
+        self.readers.iter().map(Reader::count).sum()
+    }
+
+    /// Waits until everything is sent, answered and let go, or until nothing moves any more.
+    pub(crate) async fn finish(mut self) -> History {
+        let sending = std::mem::replace(&mut self.sending, tokio::spawn(async {}));
+        tokio::time::timeout(PATIENCE, sending).await.expect("everything is confirmed").expect("the sender lives");
+        self.answered().await;
+        self.drained().await;
+        tokio::time::sleep(LINGER).await;
+        let mut events = Vec::new();
+        for reader in self.readers {
+            events.extend(reader.finish().await);
+        }
+        events.sort_by_key(|told| told.at);
+        let jobs = self.recorder.sightings().iter().map(|sighting| sights::sight(sighting, self.begun)).collect();
+        let requests = self.asked.lock().expect("nobody panics with it").clone();
+        History { requests, events, jobs, faults: self.faults, left: left(self.world) }
+    }
+
+    async fn answered(&self) {
+        let ids: Vec<_> =
+            self.asked.lock().expect("nobody panics with it").iter().map(|asked| asked.id.clone()).collect();
+        let (mut count, mut moved) = (0, Instant::now());
+        loop {
+            let told: HashSet<_> = self.readers.iter().flat_map(Reader::requests).collect();
+            if ids.iter().all(|id| told.contains(id)) {
+                return;
+            }
+            let now = self.answers();
+            if now > count {
+                (count, moved) = (now, Instant::now());
+            }
+            if moved.elapsed() > QUIET {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Waits until the queues are empty and nothing holds a finalizer; what is left then is part of the history.
+    async fn drained(&self) {
+        let begun = Instant::now();
+        while begun.elapsed() < QUIET && (self.recorder.owing() > 0 || queued(self.world) > 0) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+async fn send(
+    steps: Vec<Step>,
+    links: Vec<Arc<Link>>,
+    queues: Vec<String>,
+    begun: Instant,
+    asked: Arc<Mutex<Vec<Asked>>>,
+) {
+    let mut sends = tokio::task::JoinSet::new();
+    for step in steps {
+        tokio::time::sleep_until((begun + step.at).into()).await;
+        let (link, reply_to) = (Arc::clone(&links[step.producer]), queues[step.producer].clone());
+        let correlation_id = format!("c.{}", step.id);
+        let message = Message {
+            id: step.id.clone(),
+            correlation_id: correlation_id.clone(),
+            reply_to: reply_to.clone(),
+            body: step.body.to_string().into_bytes(),
+        };
+        let place = {
+            let mut asked = asked.lock().expect("nobody panics with it");
+            let at = begun.elapsed();
+            asked.push(Asked { id: step.id, correlation_id, reply_to, wish: step.wish, at, sent: 0, confirmed: None });
+            asked.len() - 1
+        };
+        let asked = Arc::clone(&asked);
+        sends.spawn(async move {
+            loop {
+                asked.lock().expect("nobody panics with it")[place].sent += 1;
+                if link.confirmed(&message).await {
+                    break;
+                }
+            }
+            asked.lock().expect("nobody panics with it")[place].confirmed = Some(begun.elapsed());
+        });
+    }
+    while let Some(sent) = sends.join_next().await {
+        sent.expect("a message is sent");
+    }
+}
+
+const QUEUES: [&str; 2] = ["jobquay.requests", "jobquay.pending.bulk"];
+
+/// How many messages wait or are held unacknowledged.
+fn queued(world: &World) -> u64 {
+    QUEUES.iter().map(|queue| world.broker.queue(queue)["messages"].as_u64().unwrap_or(1)).sum()
+}
+
+/// What is in a queue that should be empty.
+fn left(world: &World) -> Vec<String> {
+    let waiting = QUEUES.iter().filter_map(|queue| {
+        let messages = world.broker.queue(queue)["messages"].clone();
+        (messages != 0).then(|| format!("{messages} messages in {queue}"))
+    });
+    let aside = ["jobquay.dead", "jobquay.undeliverable"]
+        .into_iter()
+        .flat_map(|queue| world.broker.drain(queue).into_iter().map(move |message| format!("in {queue}: {message}")));
+    waiting.chain(aside).collect()
+}

@@ -1,0 +1,67 @@
+//! A producer's connection: what is not confirmed counts as not sent, and a broken connection is made anew.
+
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use tokio::sync::Mutex;
+
+/// How long a confirm is waited for.
+const CONFIRM: Duration = Duration::from_secs(20);
+
+pub(super) struct Link {
+    url: String,
+    open: Mutex<Option<(Connection, Channel)>>,
+}
+
+pub(super) struct Message {
+    pub(super) id: String,
+    pub(super) correlation_id: String,
+    pub(super) reply_to: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl Link {
+    pub(super) fn new(url: String) -> Self {
+        Self { url, open: Mutex::default() }
+    }
+
+    /// Publishes once; whether the broker has taken it. After a failure a while passes.
+    pub(super) async fn confirmed(&self, message: &Message) -> bool {
+        let confirmed = match self.channel().await {
+            Some(channel) => tokio::time::timeout(CONFIRM, publish(&channel, message)).await.unwrap_or(false),
+            None => false,
+        };
+        if !confirmed {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        confirmed
+    }
+
+    async fn channel(&self) -> Option<Channel> {
+        let mut open = self.open.lock().await;
+        if let Some((_, channel)) = open
+            .as_ref()
+            .filter(|(connection, channel)| connection.status().connected() && channel.status().connected())
+        {
+            return Some(channel.clone());
+        }
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.ok()?;
+        let channel = connection.create_channel().await.ok()?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
+        *open = Some((connection, channel.clone()));
+        Some(channel)
+    }
+}
+
+async fn publish(channel: &Channel, message: &Message) -> bool {
+    let properties = BasicProperties::default()
+        .with_message_id(message.id.as_str().into())
+        .with_correlation_id(message.correlation_id.as_str().into())
+        .with_reply_to(message.reply_to.as_str().into())
+        .with_delivery_mode(2);
+    let mandatory = BasicPublishOptions { mandatory: true, immediate: false };
+    let published = channel.basic_publish("".into(), "jobquay.requests".into(), mandatory, &message.body, properties);
+    let Ok(confirm) = published.await else { return false };
+    confirm.await.is_ok_and(|confirmation| confirmation.is_ack() && confirmation.take_message().is_none())
+}

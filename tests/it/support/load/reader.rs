@@ -1,0 +1,106 @@
+//! A reply consumer that writes down every terminal event.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use crate::support::Event;
+use crate::support::checker::Told;
+
+pub(super) struct Reader {
+    pub(super) queue: String,
+    told: Arc<Mutex<Vec<Told>>>,
+    task: JoinHandle<()>,
+}
+
+impl Reader {
+    pub(super) fn start(url: String, queue: String, begun: Instant) -> Self {
+        let told = Arc::default();
+        let task = tokio::spawn(run(url, queue.clone(), begun, Arc::clone(&told)));
+        Self { queue, told, task }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.told.lock().expect("nobody panics with it").len()
+    }
+
+    /// Whose answers have come.
+    pub(super) fn requests(&self) -> HashSet<String> {
+        self.told.lock().expect("nobody panics with it").iter().map(|told| told.request.clone()).collect()
+    }
+
+    /// What was written down; fails where the reader did, which it does on an event that is none.
+    pub(super) async fn finish(self) -> Vec<Told> {
+        self.task.abort();
+        if let Err(error) = self.task.await {
+            assert!(error.is_cancelled(), "the reader of {} died: {error}", self.queue);
+        }
+        std::mem::take(&mut self.told.lock().expect("nobody panics with it"))
+    }
+}
+
+async fn run(url: String, queue: String, begun: Instant, told: Arc<Mutex<Vec<Told>>>) {
+    let mut seen = HashSet::new();
+    loop {
+        // A broken connection is made anew; what was not acknowledged comes again.
+        let _ = read(&url, &queue, begun, &told, &mut seen).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn read(
+    url: &str,
+    queue: &str,
+    begun: Instant,
+    told: &Mutex<Vec<Told>>,
+    seen: &mut HashSet<String>,
+) -> Result<(), lapin::Error> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let options = BasicConsumeOptions::default();
+    let mut deliveries = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+    while let Some(delivery) = deliveries.next().await {
+        let delivery = delivery?;
+        let event = event(queue, begun, &delivery);
+        // One that the broker hands out again to this reader is no second answer.
+        let known = event.as_ref().is_some_and(|event| !seen.insert(event.id.clone()));
+        if let Some(event) = event.filter(|_| !(known && delivery.redelivered)) {
+            told.lock().expect("nobody panics with it").push(event);
+        }
+        delivery.acker.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
+}
+
+/// `None` for one that ends nothing.
+fn event(queue: &str, begun: Instant, delivery: &Delivery) -> Option<Told> {
+    let at = begun.elapsed();
+    let body = Event::parse(&delivery.data);
+    let data = &body["data"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let result = &data["result"];
+    (data["terminal"] == true).then(|| Told {
+        at,
+        queue: queue.to_owned(),
+        request: text(&data["request_id"]),
+        correlation_id: delivery.properties.correlation_id().as_ref().map(ToString::to_string).unwrap_or_default(),
+        id: text(&body["id"]),
+        state: text(&data["state"]),
+        served_by: text(&data["served_by"]),
+        code: text(&data["error"]["code"]),
+        key: text(&data["key"]),
+        job: text(&data["job"]["name"]),
+        job_uid: text(&data["job"]["uid"]),
+        sha256: result["sha256"].as_str().map(str::to_owned),
+        text: result["text"].as_str().map(str::to_owned),
+        outcome: result["json"]["outcome"].as_str().map(str::to_owned),
+    })
+}
