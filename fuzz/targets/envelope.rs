@@ -3,7 +3,8 @@
 #![no_main]
 
 use jiff::Timestamp;
-use jobquay::cache::{Entry, decode, encode};
+use jobquay::cache::{Entry, Seal, decode, encode};
+use jobquay::config::SecretText;
 use jobquay::domain::event::JobInfo;
 use jobquay::domain::key::RequestKey;
 use jobquay::domain::outcome::{Payload, digest};
@@ -12,14 +13,19 @@ use serde_json::Value;
 
 const VERSION: &[u8] = b"jobquay1\n";
 
-fn check(value: &[u8], key: &RequestKey) {
-    let Ok(entry) = decode(value, key) else { return };
+fn seal(key: &str) -> Seal {
+    let secret = |text: &str| serde_json::from_value::<SecretText>(text.into()).expect("a text");
+    Seal::new(&secret(key), &secret(""))
+}
+
+fn check(value: &[u8], key: &RequestKey, seal: &Seal) {
+    let Ok(entry) = decode(value, key, seal) else { return };
     assert_eq!(entry.key, *key);
     assert_eq!(digest(&entry.payload.bytes), entry.payload.sha256);
     assert!(value.ends_with(&entry.payload.bytes));
     // Times and escapes may have been written shorter than they are written here.
     if value.len() - entry.payload.bytes.len() < 2000 {
-        assert_eq!(decode(&encode(&entry), key), Ok(entry));
+        assert_eq!(decode(&encode(&entry, seal), key, seal), Ok(entry));
     }
 }
 
@@ -38,9 +44,12 @@ fn mended(value: &[u8], key: &RequestKey) -> Option<Vec<u8>> {
 
 fuzz_target!(|data: &[u8]| {
     let key = RequestKey::from_hex(&"ab".repeat(32)).expect("64 digits");
-    check(data, &key);
+    let (open, signed) = (seal(""), seal("a key for signatures of thirty-two bytes"));
+    check(data, &key, &open);
+    assert!(decode(data, &key, &signed).is_err(), "nobody guesses a signature");
     if let Some(value) = mended(data, &key) {
-        check(&value, &key);
+        check(&value, &key, &open);
+        assert!(decode(&value, &key, &signed).is_err(), "nobody guesses a signature");
     }
     let entry = Entry {
         key,
@@ -49,10 +58,20 @@ fuzz_target!(|data: &[u8]| {
         expires_at: Timestamp::MAX,
         payload: Payload::new(data.to_vec()),
     };
-    let mut value = encode(&entry);
-    assert_eq!(decode(&value, &key), Ok(entry));
-    if let Some(position) = data.first().map(|byte| usize::from(*byte) * value.len() / 256) {
+    let flip = |value: &mut [u8]| {
+        let position = usize::from(*data.first()?) * value.len() / 256;
         value[position] ^= 1 << (data.len() % 8);
-        check(&value, &key);
+        Some(())
+    };
+    let mut value = encode(&entry, &open);
+    assert_eq!(decode(&value, &key, &open).as_ref(), Ok(&entry));
+    if flip(&mut value).is_some() {
+        check(&value, &key, &open);
+    }
+    let mut value = encode(&entry, &signed);
+    assert_eq!(decode(&value, &key, &signed).as_ref(), Ok(&entry));
+    // Unchanged where the digits of the signature are written in another case.
+    if flip(&mut value).is_some() && !value.eq_ignore_ascii_case(&encode(&entry, &signed)) {
+        assert!(decode(&value, &key, &signed).is_err());
     }
 });
