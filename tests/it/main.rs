@@ -30,6 +30,7 @@ mod outages;
 mod overdue;
 mod poison;
 mod policy;
+mod redis_faults;
 mod rejections;
 mod release_order;
 mod reload;

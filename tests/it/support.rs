@@ -6,6 +6,7 @@ pub(crate) mod checker;
 pub(crate) mod dispatcher;
 pub(crate) mod event;
 pub(crate) mod load;
+pub(crate) mod own_redis;
 pub(crate) mod producer;
 pub(crate) mod raw_amqp;
 pub(crate) mod recorder;

@@ -1,0 +1,81 @@
+//! What Redis does at the wrong moment. It is only a cache: each time everyone is answered, once and truly, and
+//! afterwards it is used again.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+
+use crate::crashes::{all_answers, assert_agreement};
+use crate::support::own_redis::OwnRedis;
+use crate::support::{Dispatcher, Producer, Request, World, eventually};
+
+fn script(text: &str) -> Request {
+    Request::template("script", &json!({"script": text}))
+}
+
+/// Three keys, each asked for twice.
+async fn all_are_answered_once(producer: &mut Producer, fault: &str) {
+    let mut owed = HashSet::new();
+    for number in 0..6 {
+        owed.insert(producer.send(script(&format!("sleep 1; echo {fault} {}", number % 3))).await);
+    }
+    let events = all_answers(producer, &owed).await;
+    assert_agreement(&events);
+    assert_eq!(events.len(), owed.len(), "{fault}: told once");
+    for event in &events {
+        assert_eq!(event.state(), "succeeded", "{fault}: {:?}", event.data());
+        assert!(event.result("text").as_str().is_some_and(|text| text.starts_with(fault)), "{fault}");
+    }
+}
+
+/// A key that was not asked for before is executed, and then cached.
+async fn it_caches_again(dispatcher: &Dispatcher, producer: &mut Producer, fault: &str) {
+    eventually(&format!("Redis is used again after {fault}"), async || {
+        dispatcher.get("/readyz?verbose").filter(|(_, text)| text.contains("redis up"))
+    })
+    .await;
+    let request = script(&format!("echo after {fault}"));
+    assert_eq!(producer.ask(request.clone()).await.served_by(), "executed", "{fault}");
+    assert_eq!(producer.ask(request).await.served_by(), "cache", "{fault}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_redis_does_everyone_is_answered_once_and_it_is_used_again_afterwards() {
+    let world = World::new("redis-faults").await;
+    let recorder = world.recorder();
+    let mut redis = OwnRedis::start(&world.name).await;
+    let dispatcher = world.dispatcher_with(&[&format!("cache.url={}", redis.url())]).await;
+    let mut producer = world.producer().await;
+    it_caches_again(&dispatcher, &mut producer, "the start").await;
+
+    redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    all_are_answered_once(&mut producer, "read-only").await;
+    redis.command(&["REPLICAOF", "NO", "ONE"]).await;
+    it_caches_again(&dispatcher, &mut producer, "read-only").await;
+
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    all_are_answered_once(&mut producer, "out-of-memory").await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    it_caches_again(&dispatcher, &mut producer, "out-of-memory").await;
+
+    redis.command(&["CLIENT", "PAUSE", "5000", "ALL"]).await;
+    all_are_answered_once(&mut producer, "slow").await;
+    it_caches_again(&dispatcher, &mut producer, "slow").await;
+
+    redis.signal("-STOP");
+    all_are_answered_once(&mut producer, "hung").await;
+    redis.signal("-CONT");
+    it_caches_again(&dispatcher, &mut producer, "hung").await;
+
+    redis.command(&["DEBUG", "POPULATE", "4000", "filler"]).await;
+    redis.restart_loading(2000).await;
+    all_are_answered_once(&mut producer, "loading").await;
+    redis.up().await;
+    it_caches_again(&dispatcher, &mut producer, "loading").await;
+
+    redis.command(&["FLUSHALL"]).await;
+    all_are_answered_once(&mut producer, "flushed").await;
+    it_caches_again(&dispatcher, &mut producer, "flushed").await;
+    recorder.assert_sound();
+    world.settled().await;
+}
