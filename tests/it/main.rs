@@ -22,6 +22,7 @@ mod failures;
 mod fan_in;
 mod hostile;
 mod lanes;
+mod link_faults;
 mod main_job;
 mod manifests;
 mod namespaces;

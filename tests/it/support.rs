@@ -5,6 +5,7 @@ pub(crate) mod broker;
 pub(crate) mod checker;
 pub(crate) mod dispatcher;
 pub(crate) mod event;
+pub(crate) mod links;
 pub(crate) mod load;
 pub(crate) mod own_redis;
 pub(crate) mod producer;

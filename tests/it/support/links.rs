@@ -1,0 +1,103 @@
+//! The three links of a dispatcher through Toxiproxy, each of which can be made worse and good again.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::stack::{STACK, root};
+use super::{World, eventually};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    RabbitMq,
+    Redis,
+    Kubernetes,
+}
+
+pub(crate) struct Links {
+    child: Child,
+    port: u16,
+    /// The settings of a dispatcher that goes through them.
+    pub(crate) environment: Vec<(&'static str, String)>,
+}
+
+impl Links {
+    pub(crate) async fn start(world: &World) -> Self {
+        let port = free_port();
+        let child = Command::new(root().join("target/local/toxiproxy/server"))
+            .args(["-host", "127.0.0.1", "-port", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("target/local/toxiproxy/server, which deploy/local/test builds, can be run");
+        let mut links = Self { child, port, environment: Vec::new() };
+        eventually("Toxiproxy answers", async || links.call("GET", "version", &Value::Null)).await;
+        let kubernetes = kube::config::Kubeconfig::read_from(STACK.value("KUBECONFIG")).expect("a kubeconfig");
+        let server = kubernetes.clusters.first().and_then(|named| named.cluster.clone()?.server).expect("a server");
+        for (link, variable, address) in [
+            (Link::RabbitMq, "JOBQUAY__AMQP__URL", world.broker.url()),
+            (Link::Redis, "JOBQUAY__CACHE__URL", STACK.value("REDIS_URL").to_owned()),
+            (Link::Kubernetes, "JOBQUAY__KUBERNETES__SERVER", server),
+        ] {
+            let mut url: Url = address.parse().expect("a URL");
+            let upstream = format!("127.0.0.1:{}", url.port().expect("a port"));
+            let listen = free_port();
+            let proxy = json!({"name": link.name(), "listen": format!("127.0.0.1:{listen}"), "upstream": upstream});
+            links.call("POST", "proxies", &proxy).expect("a proxy");
+            url.set_port(Some(listen)).expect("it had one");
+            links.environment.push((variable, url.to_string()));
+        }
+        links
+    }
+
+    pub(crate) fn environment(&self) -> Vec<(&str, &str)> {
+        self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+
+    /// Adds a toxic, in both directions.
+    pub(crate) fn poison(&self, link: Link, kind: &str, attributes: &Value) {
+        for stream in ["upstream", "downstream"] {
+            let toxic = json!({"name": stream, "type": kind, "stream": stream, "attributes": attributes});
+            self.call("POST", &format!("proxies/{}/toxics", link.name()), &toxic).expect("a toxic");
+        }
+    }
+
+    /// Takes all toxics off.
+    pub(crate) fn heal(&self) {
+        self.call("POST", "reset", &json!({})).expect("an answer");
+    }
+
+    fn call(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
+        let url = format!("http://127.0.0.1:{}/{path}", self.port);
+        let output = Command::new("curl")
+            .args(["-sS", "--fail-with-body", "--max-time", "10", "-X", method, &url, "-d", &body.to_string()])
+            .output()
+            .expect("curl can be run");
+        let text = String::from_utf8_lossy(&output.stdout);
+        output.status.success().then(|| serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Link {
+    fn name(self) -> &'static str {
+        match self {
+            Self::RabbitMq => "rabbitmq",
+            Self::Redis => "redis",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").port()
+}
