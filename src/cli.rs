@@ -131,7 +131,8 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(runtime: &tokio::runtime::Runtime, config: Config) -> Exit {
-    let ended = telemetry::init(&config.log).and_then(|()| runtime.block_on(run::run(config)));
+    // The guard is held until the end, for the last lines.
+    let ended = telemetry::init(&config.log).and_then(|_guard| runtime.block_on(run::run(config)));
     match ended {
         Ok(()) => Exit::Ok,
         Err(error) => {

@@ -17,6 +17,7 @@ mod placement;
 mod pods;
 mod release;
 mod result;
+mod time;
 mod watch;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use members::{Leases, MemberSighted};
 pub use overdue::{PodSighted, watch_pods};
 pub use placement::{Claim, Placement};
 pub use release::Released;
+pub use time::ServerTime;
 pub use watch::{Sighted, Sighting, watch};
 
 #[derive(Debug, thiserror::Error)]

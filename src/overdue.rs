@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::cluster::{self, Jobs, PodSighted, Sighted, Sighting};
+use crate::cluster::{self, Jobs, PodSighted, ServerTime, Sighted, Sighting};
 use crate::domain::job;
 use crate::domain::overdue::{JobFacts, Judgement, PodFacts, denial, judge};
 use crate::members::Duty;
@@ -31,9 +31,12 @@ const SETTLING: Duration = Duration::from_secs(60);
 /// Looks under way at once; each is a handful of API calls.
 const AT_ONCE: usize = 16;
 
-/// The Jobs on the clock.
+/// The Jobs on the clock, which is the API server's.
 #[derive(Debug, Clone)]
-pub struct Clock(Arc<Mutex<State>>);
+pub struct Clock {
+    state: Arc<Mutex<State>>,
+    time: ServerTime,
+}
 
 #[derive(Debug)]
 struct State {
@@ -54,14 +57,12 @@ struct Entry {
     rests_until: Option<Timestamp>,
 }
 
-impl Default for Clock {
-    fn default() -> Self {
-        let state = State { disturbed: Timestamp::now(), jobs: HashMap::new(), pods: HashMap::new() };
-        Self(Arc::new(Mutex::new(state)))
-    }
-}
-
 impl Clock {
+    pub fn new(time: ServerTime) -> Self {
+        let state = State { disturbed: time.now(), jobs: HashMap::new(), pods: HashMap::new() };
+        Self { state: Arc::new(Mutex::new(state)), time }
+    }
+
     /// Jobs from before are not judged by what may be old, for a while.
     fn disturb(&self, now: Timestamp) {
         self.state().disturbed = now;
@@ -89,6 +90,7 @@ impl Clock {
     }
 
     fn observe_pod(&self, sighted: PodSighted) {
+        let now = self.time.now();
         let mut state = self.state();
         match sighted {
             PodSighted::Pod { namespace, uid, job_uid, facts: Some(facts) } => {
@@ -102,7 +104,7 @@ impl Clock {
                     }
                 }
             }
-            PodSighted::Lost => state.disturbed = Timestamp::now(),
+            PodSighted::Lost => state.disturbed = now,
             PodSighted::Relisting { namespace } => {
                 for pods in state.pods.values_mut() {
                     pods.retain(|_, (of, _)| *of != namespace);
@@ -142,7 +144,7 @@ impl Clock {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change is one insertion or removal, so a panic leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,7 +159,7 @@ pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>,
             () = stop.cancelled() => break,
             Some(sighted) = pods.next() => clock.observe_pod(sighted),
             _ = ticks.tick(), if looks.len() < AT_ONCE => {
-                for sighting in clock.due(Timestamp::now(), |shard| duty.owns(shard)) {
+                for sighting in clock.due(clock.time.now(), |shard| duty.owns(shard)) {
                     looks.spawn(look(clock.clone(), jobs.clone(), sighting));
                 }
             }
@@ -172,16 +174,16 @@ pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>,
 }
 
 async fn look(clock: Clock, jobs: Jobs, sighting: Sighting) {
-    if let Err(error) = give_up_if_overdue(&jobs, &sighting).await {
-        clock.disturb(Timestamp::now());
+    if let Err(error) = give_up_if_overdue(&jobs, &sighting, &clock.time).await {
+        clock.disturb(clock.time.now());
         warn!(job.name = sighting.name, error = chain(&error), "cannot look at a Job that takes long; trying again");
     }
 }
 
-async fn give_up_if_overdue(jobs: &Jobs, sighting: &Sighting) -> Result<(), cluster::Error> {
+async fn give_up_if_overdue(jobs: &Jobs, sighting: &Sighting, time: &ServerTime) -> Result<(), cluster::Error> {
     let jobs = jobs.of(Some(&sighting.namespace));
     let Some((job, facts, pods)) = jobs.facts(sighting).await? else { return Ok(()) };
-    let given_up = match judge(&facts, &pods, Timestamp::now()) {
+    let given_up = match judge(&facts, &pods, time.now()) {
         Judgement::InTime(_) => return Ok(()),
         Judgement::Odd { .. } => match denial(&jobs.events(&sighting.uid).await?) {
             Some(given_up) => given_up,
@@ -223,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_is_due_is_looked_at_and_then_rests_for_a_while() {
-        let clock = Clock::default();
+        let clock = Clock::new(ServerTime::default());
         clock.disturb(at(0));
         clock.observe(&open(100));
         assert!(due(&clock, 109).is_empty());
@@ -236,7 +238,7 @@ mod tests {
 
     #[test]
     fn after_the_api_server_was_away_jobs_from_before_are_left_to_settle() {
-        let clock = Clock::default();
+        let clock = Clock::new(ServerTime::default());
         clock.observe(&open(100));
         clock.disturb(at(200));
         clock.observe(&open(210));

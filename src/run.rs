@@ -136,7 +136,7 @@ async fn start(
     tasks.spawn("publisher", publishing);
     tasks.spawn("joiner", joining);
     tasks.spawn("rules", keeper.run(stop.clone()));
-    let clock = Clock::default();
+    let clock = Clock::new(clients.time.clone());
     let overdue =
         overdue::run(clock.clone(), completion.jobs.clone(), watch_pods(&clients), duty.clone(), stop.clone());
     tasks.spawn("clock", overdue);

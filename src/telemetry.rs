@@ -8,6 +8,7 @@ pub mod metrics;
 
 use std::io::IsTerminal;
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
@@ -16,8 +17,12 @@ use escape::Escaped;
 /// The AMQP client would log each returned message, whole; what is to be said of one is said in [`crate::reply`].
 const NO_BODIES: &str = "lapin::returned_messages=error";
 
-/// Sets up logging to standard error. Fails on a `log.level` that does not parse.
-pub fn init(log: &Log) -> anyhow::Result<()> {
+/// Lines that wait to be written. More are dropped: a pipe that nobody empties must not hold up the work.
+const WAITING_LINES: usize = 16_384;
+
+/// Sets up logging to standard error, by a thread of its own that ends with the guard. Fails on a `log.level`
+/// that does not parse.
+pub fn init(log: &Log) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::builder()
         .parse(&log.level)
         .map_err(|error| anyhow::anyhow!("`log.level` = `{}`: {error}", log.level))?
@@ -27,23 +32,25 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(std::io::stderr());
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
     if pretty {
         // This format escapes control characters itself.
         lines
-            .with_writer(std::io::stderr)
+            .with_writer(writer)
             .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .init();
     } else {
         lines
-            .with_writer(|| Escaped(std::io::stderr()))
+            .with_writer(move || Escaped(writer.clone()))
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
             .init();
     }
-    Ok(())
+    Ok(guard)
 }
 
 /// An error with its causes on one line, each said once.

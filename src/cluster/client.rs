@@ -3,10 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::Response;
+use kube::client::{ClientBuilder, DynBody};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
+use tower::util::MapResponseLayer;
 
-use super::Error;
+use super::{Error, ServerTime};
 use crate::config::Kubernetes;
 use crate::domain::namespaces::Namespaces;
 
@@ -31,6 +34,8 @@ pub struct Clients {
     pub namespace: String,
     pub namespaces: Namespaces,
     pub server: String,
+    /// What its answers say of its clock.
+    pub time: ServerTime,
     pub origin: Origin,
 }
 
@@ -57,7 +62,16 @@ impl Clients {
         // Retries are made where it is known what a call has done.
         config.default_retry = false;
         config.connect_timeout = Some(settings.call_timeout);
-        let client = |config: Config| Client::try_from(config).map_err(|error| Error::Client(Box::new(error)));
+        let time = ServerTime::default();
+        let client = |config: Config| {
+            let time = time.clone();
+            let follow = MapResponseLayer::new(move |response: Response<Box<DynBody>>| {
+                time.follow(response.headers());
+                response
+            });
+            let builder = ClientBuilder::try_from(config).map_err(|error| Error::Client(Box::new(error)))?;
+            Ok::<_, Error>(builder.with_layer(&follow).build())
+        };
         // Calls are bounded one by one; the watch, which makes its own, by silence.
         let mut watch = config.clone();
         watch.read_timeout = Some(SILENCE);
@@ -70,6 +84,7 @@ impl Clients {
             namespace: own.clone(),
             namespaces: Namespaces { own, further: settings.namespaces.clone() },
             server: config.cluster_url.to_string(),
+            time: time.clone(),
             origin,
         })
     }

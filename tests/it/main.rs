@@ -31,6 +31,7 @@ mod outages;
 mod overdue;
 mod poison;
 mod policy;
+mod process_faults;
 mod redis_faults;
 mod rejections;
 mod release_order;

@@ -48,6 +48,7 @@ async fn clients(kubeconfig: Kubeconfig) -> Clients {
         watch: client,
         namespace: NAMESPACE.into(),
         namespaces: jobquay::domain::namespaces::Namespaces::default(),
+        time: jobquay::cluster::ServerTime::default(),
         server: String::new(),
         origin: Origin::Kubeconfig,
     }

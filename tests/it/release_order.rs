@@ -24,6 +24,7 @@ fn jobs(world: &World) -> Jobs {
         namespace: world.name.clone(),
         namespaces: jobquay::domain::namespaces::Namespaces::default(),
         server: String::new(),
+        time: jobquay::cluster::ServerTime::default(),
         origin: Origin::Kubeconfig,
     };
     let (joiner, joining) = joiner(&clients, LIMIT);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::stack::{STACK, root};
@@ -40,6 +40,9 @@ pub(crate) fn jobquay(world: &World) -> Command {
     command
 }
 
+/// In its environment: nobody reads what it logs.
+pub(crate) const UNREAD: (&str, &str) = ("LOG", "unread");
+
 impl Dispatcher {
     pub(super) fn start(world: &World, environment: &[(&str, &str)], settings: &[&str]) -> Self {
         let log = STACK.dir.join("log").join(format!("{}-{}.log", world.name, uuid::Uuid::now_v7().simple()));
@@ -57,9 +60,16 @@ impl Dispatcher {
         for setting in settings {
             command.args(["--set", setting]);
         }
-        let child =
-            command.stdout(file.try_clone().expect("a second handle")).stderr(file).spawn().expect("a dispatcher");
-        Self { child, port, log }
+        if environment.contains(&UNREAD) {
+            command.stderr(Stdio::piped());
+        } else {
+            command.stdout(file.try_clone().expect("a second handle")).stderr(file);
+        }
+        Self { child: command.spawn().expect("a dispatcher"), port, log }
+    }
+
+    pub(crate) fn pid(&self) -> String {
+        self.child.id().to_string()
     }
 
     pub(crate) async fn ready(&self) {

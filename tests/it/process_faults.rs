@@ -1,0 +1,93 @@
+//! What happens to the process itself: a wrong clock, a log that nobody reads, no file descriptors left.
+
+use std::collections::HashSet;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::crashes::{all_answers, assert_agreement};
+use crate::support::api_proxy::ApiProxy;
+use crate::support::dispatcher::UNREAD;
+use crate::support::{Producer, Request, World};
+
+/// Twelve requests over six keys, of which each is answered once.
+async fn all_are_answered(producer: &mut Producer, round: &str) {
+    let mut owed = HashSet::new();
+    for number in 0..12 {
+        let script = format!("sleep 1; echo {round} {}", number % 6);
+        owed.insert(producer.send(Request::template("script", &json!({"script": script}))).await);
+    }
+    let events = all_answers(producer, &owed).await;
+    assert_agreement(&events);
+    assert_eq!(events.len(), owed.len(), "{round}: told once");
+    for event in &events {
+        assert_eq!(event.state(), "succeeded", "{round}: {:?}", event.data());
+    }
+}
+
+/// libfaketime, which Debian has in the package `faketime`.
+fn faketime() -> String {
+    let found = std::fs::read_dir("/usr/lib").expect("/usr/lib").filter_map(|entry| {
+        let library = entry.ok()?.path().join("faketime/libfaketimeMT.so.1");
+        library.exists().then(|| library.display().to_string())
+    });
+    found.last().expect("the package faketime, which deploy/local/test installs")
+}
+
+/// By a clock that is an hour ahead every Job would have taken too long before it began. (Without TLS, for by one that
+/// is behind the API server's certificate is not valid yet.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_an_hour_off_gives_no_job_up_and_forgets_none() {
+    for offset in ["+1h", "-1h"] {
+        let world = World::new("clock").await;
+        let library = faketime();
+        let proxy = ApiProxy::start(&world).await;
+        let [kubeconfig] = proxy.environment();
+        let faked = [("LD_PRELOAD", library.as_str()), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        let environment = [kubeconfig, faked[0], faked[1], faked[2]];
+        let _dispatcher = world.dispatcher_in(&environment, &[]).await;
+        let mut producer = world.producer().await;
+        all_are_answered(&mut producer, "off").await;
+        // One whose image is not there is given up by its limit, neither at once nor never.
+        let begun = std::time::Instant::now();
+        let event = producer.ask(Request::template("starts", &json!({"image": "127.0.0.1:1/no/such:1"}))).await;
+        assert_eq!((event.state(), event.error("code")), ("failed", &json!("start.image")), "{offset}");
+        let took = begun.elapsed().as_secs();
+        assert!((7..=20).contains(&took), "{offset}: {took} s");
+        world.settled().await;
+    }
+}
+
+/// A pipe that nobody reads is full after 64 KiB, and then whoever writes to it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_holds_nothing_up() {
+    let world = World::new("unread").await;
+    let _dispatcher = world.dispatcher_in(&[UNREAD], &["log.level=trace"]).await;
+    let mut producer = world.producer().await;
+    for round in 0..3 {
+        all_are_answered(&mut producer, &format!("unread-{round}")).await;
+    }
+}
+
+/// New connections fail; those that are there go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_file_descriptors_nothing_is_lost_and_with_them_it_goes_on() {
+    let world = World::new("descriptors").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let limit = |count: &str| {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &dispatcher.pid(), &format!("--nofile={count}")]);
+        assert!(prlimit.status().expect("prlimit can be run").success());
+    };
+    limit("1:");
+    world.broker.close_connections();
+    let mut producer_again = Producer::connect(&world.broker.url()).await;
+    let id = producer_again.send(Request::template("script", &json!({"script": "echo kept"}))).await;
+    world.pause(std::time::Duration::from_secs(5)).await;
+    limit("4096:");
+    let event = producer_again.event().await;
+    assert_eq!((event.request_id(), event.state()), (id.as_str(), "succeeded"));
+    producer = producer.reconnect(&world.broker.url()).await;
+    all_are_answered(&mut producer, "after").await;
+}
