@@ -1,0 +1,306 @@
+//! The way of a request, as `src/intake/place.rs` and `src/cluster/jobs.rs` go it.
+
+use super::cluster::{self, Standing};
+use super::invariants;
+use super::scopes::{Ask, Mode};
+use super::steps::{Next, Step, Subject};
+use super::world::{Age, Answer, At, Cancel, Delivery, Handler, REQUESTS, Uid, Value, World};
+use super::wrong::Wrong;
+use super::{cancel, world};
+
+/// A handler that has its turn.
+pub(crate) struct Turn<'a, 'b> {
+    pub(crate) next: &'a mut Next<'b>,
+    pub(crate) delivery: usize,
+    /// Whether the broker still counts on it (0), or has taken the delivery back (1).
+    pub(crate) way: usize,
+    pub(crate) request: usize,
+    pub(crate) handler: Handler,
+}
+
+/// A handler that has just got its delivery.
+pub(crate) fn begin(next: &Next<'_>, replica: u8, request: usize, may_stand: bool) -> Handler {
+    let at = match next.scope.requests[request] {
+        Ask::Cancel { .. } if may_stand => At::Cancel(Cancel::LookUp),
+        Ask::Cancel { .. } => At::Cancel(Cancel::Remember),
+        _ if next.is(Wrong::AckBeforeCreate) => At::Acknowledge,
+        _ => first_look(next, may_stand),
+    };
+    Handler { replica, at, may_stand, age: Age::Fresh, in_the_way: None }
+}
+
+/// Whoever may stand on a Job looks there first: what Redis says may be of another run, and what the Job
+/// has told is in Redis before it goes.
+fn first_look(next: &Next<'_>, may_stand: bool) -> At {
+    let redis_first = next.is(Wrong::RedisBeforeJob) || next.is(Wrong::JobOnlyWhereRedisKnows);
+    if may_stand && !redis_first { At::LookAtJob } else { At::LookUp }
+}
+
+pub(crate) fn steps(next: &mut Next<'_>, delivery: usize, way: usize, handler: Handler) {
+    let mut turn = Turn { next, delivery, way, request: delivery % REQUESTS, handler };
+    match handler.at {
+        At::LookAtJob => turn.look_at_job(),
+        At::LookUp | At::LookUpAgain => turn.look_up(),
+        At::LookForCancellation => turn.look_for_cancellation(),
+        At::Begin => turn.begin(),
+        At::Get { unanswered } => turn.get(unanswered),
+        At::Join(uid) => turn.join(uid),
+        At::Placed => turn.placed(),
+        At::Tell(answer) => turn.tell(answer),
+        At::Record => turn.record(),
+        At::Acknowledge => turn.acknowledge(),
+        At::Cancel(at) => cancel::step(&mut turn, at),
+    }
+}
+
+impl Turn<'_, '_> {
+    pub(crate) fn step(&self, does: &'static str) -> Step {
+        let replica = Some(self.handler.replica);
+        Step { replica, subject: Subject::Request(self.request), does, is_fault: false }
+    }
+
+    /// Goes on at `at`, after a change of the world.
+    pub(crate) fn go(&mut self, does: &'static str, at: At, change: impl FnOnce(&mut World)) {
+        self.go_as(does, Handler { at, ..self.handler }, change);
+    }
+
+    pub(crate) fn go_as(&mut self, does: &'static str, mut handler: Handler, change: impl FnOnce(&mut World)) {
+        if matches!(handler.at, At::Tell(_) | At::Record | At::Acknowledge | At::Placed | At::Cancel(_)) {
+            // Nothing is created any more.
+            (handler.age, handler.in_the_way) = (Age::Fresh, None);
+        }
+        let (delivery, way) = (self.delivery, self.way);
+        self.next.add(self.step(does), |world| {
+            world.handlers[delivery][way] = Some(handler);
+            change(world);
+        });
+    }
+
+    fn waiter(&self) -> usize {
+        self.next.scope.waiter(self.request)
+    }
+
+    fn name(&self) -> usize {
+        self.next.scope.job_name(self.request)
+    }
+
+    /// Another round, from the first look on.
+    fn again(&self) -> Handler {
+        Handler { at: first_look(self.next, self.handler.may_stand), ..self.handler }
+    }
+
+    fn look_at_job(&mut self) {
+        let handler = Handler { age: Age::Fresh, ..self.handler };
+        let at = match cluster::standing(self.next, self.request, true) {
+            Standing::Joinable { already_waiting: true, .. } => At::Placed,
+            Standing::Answered => At::Acknowledge,
+            Standing::Cancelled => At::Tell(Answer::Cancelled),
+            _ => At::LookUpAgain,
+        };
+        self.go_as("looks whether it stands on its Job", Handler { at, ..handler }, |_| {});
+    }
+
+    fn look_up(&mut self) {
+        let again = self.handler.at == At::LookUpAgain;
+        // The age counts from the first look, whatever that was at.
+        let age = if again { self.handler.age } else { Age::Fresh };
+        let handler = Handler { age, ..self.handler };
+        let redis = &self.next.world.redis;
+        let (key, mode) = self.next.scope.run(self.request);
+        let answered = handler.may_stand && redis.answered.has(self.waiter()) && !self.next.is(Wrong::NoRecord);
+        let value = redis.values[key].filter(|_| mode == Mode::Use);
+        if redis.away {
+            return self.missed(handler, "finds Redis away");
+        }
+        if answered {
+            return self.go_as("finds its record `answered`", Handler { at: At::Acknowledge, ..handler }, |_| {});
+        }
+        match value {
+            Some(value) => self.known(handler, "hits", Answer::Succeeded(value.from)),
+            None if self.next.scope.can_cancel() => {
+                self.go_as("misses", Handler { at: At::LookForCancellation, ..handler }, |_| {});
+            }
+            None => self.missed(handler, "misses"),
+        }
+    }
+
+    fn look_for_cancellation(&mut self) {
+        let redis = &self.next.world.redis;
+        if redis.cancelled.has(self.waiter()) && !redis.away {
+            return self.known(self.handler, "finds that it was cancelled", Answer::Cancelled);
+        }
+        self.missed(self.handler, "finds no cancellation");
+    }
+
+    /// Redis has an answer for it.
+    fn known(&mut self, handler: Handler, does: &'static str, answer: Answer) {
+        let looks_at_job_now = self.next.is(Wrong::JobOnlyWhereRedisKnows) && handler.may_stand;
+        let at = match handler.at {
+            At::LookUp | At::LookForCancellation if looks_at_job_now => At::LookAtJob,
+            _ => At::Tell(answer),
+        };
+        self.go_as(does, Handler { at, ..handler }, |_| {});
+    }
+
+    fn missed(&mut self, handler: Handler, does: &'static str) {
+        self.go_as(does, Handler { at: At::Begin, ..handler }, |_| {});
+    }
+
+    fn begin(&mut self) {
+        if let Some(uid) = self.handler.in_the_way {
+            return self.delete(uid);
+        }
+        self.create();
+        if self.next.scope.stale_watch {
+            self.go("goes to join the Job that the watch says lives", At::Get { unanswered: false }, |_| {});
+        }
+        let lane = self.delivery + REQUESTS;
+        if self.next.scope.lanes && lane < world::DELIVERIES && self.next.world.deliveries[lane].is_over() {
+            self.go("is put into its lane, confirmed", At::Acknowledge, |world| {
+                world.deliveries[lane] = Delivery::QUEUED;
+            });
+        }
+    }
+
+    /// Takes an ended Job out of the way, if it is still that one.
+    fn delete(&mut self, uid: Uid) {
+        let name = self.name();
+        let any = self.next.is(Wrong::DeleteWithoutUid);
+        let handler = Handler { in_the_way: None, ..self.handler };
+        self.go_as("deletes the Job in the way", handler, |world| {
+            if world.jobs[name].is_some_and(|job| job.uid == uid || any) {
+                cluster::delete(world, name);
+            }
+        });
+    }
+
+    fn create(&mut self) {
+        let (name, lock, request) = (self.name(), self.next.scope.lock(self.request), self.request);
+        if self.handler.age == Age::TooOld && !self.next.is(Wrong::NoLimitToTheAge) {
+            return self.go_as("is too slow to create", self.again(), |_| {});
+        }
+        if self.next.world.jobs[name].is_some() {
+            return self.go("finds the name taken", At::Get { unanswered: false }, |_| {});
+        }
+        self.go("creates the Job", At::Placed, |world| cluster::create(world, name, lock, request));
+        let at = At::Get { unanswered: true };
+        if self.next.world.left.unanswered > 0 {
+            self.go("creates the Job and gets no answer", at, |world| {
+                world.left.unanswered -= 1;
+                cluster::create(world, name, lock, request);
+            });
+        }
+        if self.next.world.left.late > 0 && self.next.world.late.is_none() {
+            self.go("sends a create that takes effect later, and gets no answer", at, |world| {
+                world.left.late -= 1;
+                world.late = Some(request as u8);
+            });
+        }
+    }
+
+    /// Finds a place at the Job that holds the name. `unanswered`: it may be this one's own.
+    fn get(&mut self, unanswered: bool) {
+        let job = self.next.world.jobs[self.name()];
+        let holds_claim = job.is_some_and(|job| job.waiters.has(self.request));
+        let may_stand = self.handler.may_stand || unanswered && (holds_claim || job.is_none());
+        let handler = Handler { may_stand, ..self.handler };
+        let again = Handler { at: first_look(self.next, may_stand), ..handler };
+        let wants_new = self.next.scope.run(self.request).1 == Mode::Refresh;
+        let own = !may_stand && !self.next.is(Wrong::ReleaseRacesAnswer);
+        let handler = match cluster::standing(self.next, self.request, may_stand) {
+            Standing::None | Standing::Terminating => again,
+            Standing::Cancelled => Handler { at: At::Tell(Answer::Cancelled), ..handler },
+            Standing::Answered => Handler { at: At::Acknowledge, ..handler },
+            Standing::Ended(uid) => Handler { in_the_way: Some(uid), ..again },
+            Standing::Joinable { already_waiting: true, ended: true, .. } if own => again,
+            Standing::Joinable { already_waiting: true, .. } => Handler { at: At::Placed, ..handler },
+            Standing::Joinable { ended: true, .. } if wants_new => again,
+            Standing::Joinable { uid, .. } => Handler { at: At::Join(uid), ..handler },
+        };
+        self.go_as("reads the Job", handler, |_| {});
+    }
+
+    /// One patch that tests the uid and the finalizer.
+    fn join(&mut self, uid: Uid) {
+        let (name, request, waiter) = (self.name(), self.request, self.waiter());
+        let untested = self.next.is(Wrong::JoinWithoutFinalizerTest);
+        let fits = |job: &world::Job| job.uid == uid && (job.owes || untested);
+        if !self.next.world.jobs[name].as_ref().is_some_and(fits) {
+            return self.go_as("finds the Job changed and cannot join", self.again(), |_| {});
+        }
+        let scope = *self.next.scope;
+        self.go("joins the Job", At::Placed, |world| {
+            cluster::change(world, name, |job| {
+                // One annotation per waiter: a later claim takes the place of an earlier one.
+                let earlier = (0..scope.requests.len()).filter(|other| scope.waiter(*other) == waiter);
+                for other in earlier {
+                    job.waiters = job.waiters.without(world::Requests::of(other));
+                }
+                job.waiters = job.waiters.with(world::Requests::of(request));
+            });
+        });
+    }
+
+    /// It stands on a Job. A cancellation that came meanwhile has looked for it too early.
+    fn placed(&mut self) {
+        if !self.next.scope.can_cancel() || self.next.is(Wrong::NoLookAfterPlacing) {
+            return self.acknowledge();
+        }
+        let redis = &self.next.world.redis;
+        let cancelled = redis.cancelled.has(self.waiter()) && !redis.away;
+        let at = if cancelled { At::Cancel(Cancel::Get) } else { At::Acknowledge };
+        self.go("looks whether it was cancelled meanwhile", at, |_| {});
+    }
+
+    fn tell(&mut self, answer: Answer) {
+        let waiter = self.waiter();
+        let scope = *self.next.scope;
+        // What comes from the cache is not recorded: it says the same again.
+        let at = if matches!(answer, Answer::Succeeded(_)) { At::Acknowledge } else { At::Record };
+        let at = if self.next.is(Wrong::NoRecord) { At::Acknowledge } else { at };
+        let does = match answer {
+            Answer::Cancelled => "tells it `cancelled`, confirmed",
+            Answer::Handled => "answers the cancellation, confirmed",
+            _ => "tells it the cached result, confirmed",
+        };
+        self.go(does, at, |world| invariants::tell(world, &scope, waiter, answer));
+    }
+
+    fn record(&mut self) {
+        let waiter = self.waiter();
+        self.go("records it as answered", At::Acknowledge, |world| world.redis.record(waiter));
+    }
+
+    /// Whoever has lost the delivery meanwhile acknowledges into the void.
+    pub(crate) fn acknowledge(&mut self) {
+        let (delivery, way, request) = (self.delivery, self.way, self.request);
+        let scope = *self.next.scope;
+        let goes_on = self.next.is(Wrong::AckBeforeCreate).then_some(Handler { at: At::LookUp, ..self.handler });
+        let does = if way == 0 { "is acknowledged" } else { "is acknowledged into the void" };
+        self.next.add(self.step(does), |world| {
+            world.handlers[delivery][way] = None;
+            if way == 0 {
+                world.deliveries[delivery] = Delivery::Settled;
+                invariants::acknowledged(world, &scope, request);
+                world.handlers[delivery][1] = world.handlers[delivery][1].or(goes_on);
+            }
+        });
+    }
+}
+
+impl world::Redis {
+    pub(crate) fn record(&mut self, waiter: usize) {
+        if !self.away {
+            self.answered = self.answered.with(world::Requests::of(waiter));
+        }
+    }
+
+    /// Keeps a result, and returns the one that was there first.
+    pub(crate) fn keep(&mut self, key: usize, value: Value, replace: bool) -> Option<Value> {
+        let first = self.values[key].filter(|_| !replace);
+        if first.is_none() {
+            self.values[key] = Some(value);
+        }
+        first
+    }
+}

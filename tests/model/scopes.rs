@@ -1,0 +1,147 @@
+//! What is explored: which requests there are, and what may go wrong how often.
+
+use super::world::{Answers, Delivery, Faults, REQUESTS, World};
+use super::wrong::Wrong;
+
+/// A message that a producer sends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ask {
+    Run {
+        key: u8,
+        mode: Mode,
+    },
+    /// A request that its producer sends again under its id.
+    Again {
+        of: usize,
+    },
+    Cancel {
+        of: usize,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Use,
+    Refresh,
+    /// With a Job of its own.
+    Bypass,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope {
+    pub(crate) name: &'static str,
+    pub(crate) requests: &'static [Ask],
+    pub(crate) replicas: u8,
+    pub(crate) faults: Faults,
+    /// A Job may fail as well as succeed.
+    pub(crate) jobs_fail: bool,
+    /// Both replicas take themselves for the owner of all shards, all the time.
+    pub(crate) two_owners: bool,
+    /// The watch says that a Job lives when it does not, and the other way round.
+    pub(crate) stale_watch: bool,
+    /// There may be no slot: a request goes to its lane.
+    pub(crate) lanes: bool,
+    /// A completion may take longer than the ttl of its Job, which counts from the Job's end.
+    pub(crate) slow: bool,
+    /// The design error that is made, if any.
+    pub(crate) wrong: Option<Wrong>,
+}
+
+/// No fault, one replica, nothing out of the ordinary; the scopes say what is more.
+pub(crate) const PLAIN: Scope = Scope {
+    name: "plain",
+    requests: &[RUN],
+    replicas: 1,
+    faults: NO_FAULTS,
+    jobs_fail: false,
+    two_owners: false,
+    stale_watch: false,
+    lanes: false,
+    slow: false,
+    wrong: None,
+};
+
+pub(crate) const NO_FAULTS: Faults =
+    Faults { crashes: 0, sessions: 0, flushes: 0, aways: 0, deletes: 0, unanswered: 0, late: 0, moves: 0 };
+pub(crate) const RUN: Ask = Ask::Run { key: 0, mode: Mode::Use };
+pub(crate) const OTHER: Ask = Ask::Run { key: 1, mode: Mode::Use };
+pub(crate) const REFRESH: Ask = Ask::Run { key: 0, mode: Mode::Refresh };
+pub(crate) const BYPASS: Ask = Ask::Run { key: 0, mode: Mode::Bypass };
+
+impl Scope {
+    pub(crate) fn with(self, wrong: Wrong) -> Self {
+        Self { wrong: Some(wrong), ..self }
+    }
+
+    pub(crate) fn first_world(&self) -> World {
+        let mut world = World {
+            deliveries: Default::default(),
+            handlers: Default::default(),
+            sent: Default::default(),
+            told: [Answers::default(); REQUESTS],
+            jobs: Default::default(),
+            last_uid: 0,
+            redis: Default::default(),
+            completions: Default::default(),
+            owner: 0,
+            late: None,
+            left: self.faults,
+            broken: None,
+        };
+        for (request, ask) in self.requests.iter().enumerate() {
+            if !matches!(ask, Ask::Again { .. }) {
+                world.send(request);
+            }
+        }
+        world
+    }
+
+    /// The request whose id, address and correlation this one has: both are one waiter.
+    pub(crate) fn waiter(&self, request: usize) -> usize {
+        match self.requests[request] {
+            Ask::Again { of } => of,
+            _ => request,
+        }
+    }
+
+    /// The key and the mode of a request to run something.
+    pub(crate) fn run(&self, request: usize) -> (usize, Mode) {
+        match self.requests[self.waiter(request)] {
+            Ask::Run { key, mode } => (key.into(), mode),
+            Ask::Again { .. } | Ask::Cancel { .. } => unreachable!("only a request to run something has a key"),
+        }
+    }
+
+    /// Under which name the Job of a request is.
+    pub(crate) fn job_name(&self, request: usize) -> usize {
+        match self.run(request) {
+            (_, Mode::Bypass) => 2,
+            _ if self.wrong == Some(Wrong::NameOfItsOwn) => request,
+            (key, _) => key,
+        }
+    }
+
+    /// What its Job is the lock for: a Job that runs alone locks out nobody.
+    pub(crate) fn lock(&self, request: usize) -> u8 {
+        match self.run(request) {
+            (_, Mode::Bypass) => 2,
+            (key, _) => key as u8,
+        }
+    }
+
+    /// Whether Redis keeps what it is told.
+    pub(crate) fn redis_holds(&self) -> bool {
+        self.faults.flushes == 0 && self.faults.aways == 0
+    }
+
+    pub(crate) fn can_cancel(&self) -> bool {
+        self.requests.iter().any(|ask| matches!(ask, Ask::Cancel { .. }))
+    }
+}
+
+impl World {
+    pub(crate) fn send(&mut self, request: usize) {
+        self.deliveries[request] = Delivery::QUEUED;
+        self.sent = self.sent.with(super::world::Requests::of(request));
+    }
+}
