@@ -127,8 +127,29 @@ fn run_out(next: &mut Next<'_>, name: usize) {
     let scope = *next.scope;
     next.add(Step { replica: None, subject: Subject::Job(name), does: "its ttl runs out", is_fault: false }, |world| {
         delete(world, name);
-        grow_older(world, &scope, name, Age::BeforeEnd, Age::TooOld);
+        much_later(world, &scope, name);
     });
+}
+
+/// It is longer ago than a lookup holds that the Job has ended. What was given up acts no more: a replica
+/// has noticed that its session is lost, and the API server has given up a call.
+fn much_later(world: &mut World, scope: &Scope, name: usize) {
+    grow_older(world, scope, name, Age::BeforeEnd, Age::TooOld);
+    if scope.lingers {
+        return;
+    }
+    for (delivery, ways) in world.handlers.iter_mut().enumerate() {
+        ways[1].take_if(|_| scope.job_name(delivery % REQUESTS) == name);
+    }
+    world.late.take_if(|request| scope.job_name(usize::from(*request)) == name);
+}
+
+/// The Job in the way goes only when it has ended longer ago than a lookup holds.
+pub(crate) fn take_out_of_the_way(world: &mut World, scope: &Scope, name: usize) {
+    delete(world, name);
+    if scope.wrong != Some(Wrong::DeleteAtOnce) {
+        much_later(world, scope, name);
+    }
 }
 
 fn grow_older(world: &mut World, scope: &Scope, name: usize, from: Age, to: Age) {
@@ -145,6 +166,6 @@ impl Handler {
     /// Whether it may still create on what it has looked up.
     fn counts_age(&self) -> bool {
         use super::world::At;
-        matches!(self.at, At::LookUpAgain | At::LookForCancellation | At::Begin)
+        matches!(self.at, At::LookUpAgain | At::LookForCancellation | At::Begin | At::Get { .. })
     }
 }

@@ -101,10 +101,13 @@ impl Turn<'_, '_> {
         };
         let (uid, key) = (completion.uid, self.key(&job));
         let value = Value { from: uid, kept_after: self.next.world.last_uid };
-        let replace = self.overwrites(&completion) || self.next.is(Wrong::Overwrite);
         let mut redis = self.next.world.redis;
-        let first = if redis.away { None } else { redis.keep(key, value, replace) };
-        let counts = |first: &Value| first.from == uid || first.kept_after < uid || self.next.is(Wrong::LaterValue);
+        // Only what was there before the Job is replaced, so that a second completion changes nothing.
+        let is_older = redis.values[key].is_some_and(|value| value.from != uid && value.kept_after < uid);
+        let replaces = self.overwrites(&completion) && (is_older || self.next.is(Wrong::OverwriteAgain));
+        let replaces = replaces || self.next.is(Wrong::Overwrite);
+        let first = if redis.away { None } else { redis.keep(key, value, replaces) };
+        let counts = |first: &Value| first.from == uid || is_older || self.next.is(Wrong::LaterValue);
         let told = first.filter(counts).map_or(uid, |first| first.from);
         let after = Completion { outcome: Some(Answer::Succeeded(told)), ..completion };
         let after = Completion { at: self.first_answer(&after), ..after };

@@ -1,6 +1,7 @@
 //! What goes wrong, each as often as the scope allows.
 
 use super::cluster;
+use super::scopes::Scope;
 use super::steps::{Next, Step, Subject};
 use super::world::{DELIVERIES, Delivery, REQUESTS, Redis, World};
 
@@ -46,16 +47,17 @@ fn crash(next: &mut Next<'_>, replica: u8) {
     if !handles && !completes {
         return;
     }
+    let scope = next.scope;
     let moves = next.scope.replicas > 1 && next.world.owner == replica;
     next.add(fault(Some(replica), Subject::Nothing, "dies, and starts anew"), |world| {
         world.left.crashes -= 1;
         world.completions[usize::from(replica)] = Default::default();
         for delivery in 0..DELIVERIES {
             let [holder, former] = &mut world.handlers[delivery];
-            if holder.take_if(|handler| is_here(handler)).is_some() {
-                world.deliveries[delivery] = Delivery::Queued { redelivered: true };
-            }
             former.take_if(|handler| is_here(handler));
+            if holder.take_if(|handler| is_here(handler)).is_some() {
+                take_back(world, scope, delivery);
+            }
         }
         if moves {
             world.owner = 1 - replica;
@@ -67,12 +69,20 @@ fn crash(next: &mut Next<'_>, replica: u8) {
 /// case in which that happens right before it.
 fn lose_session(next: &mut Next<'_>, delivery: usize) {
     let [Some(handler), None] = next.world.handlers[delivery] else { return };
-    let subject = Subject::Request(delivery % REQUESTS);
+    let (scope, subject) = (next.scope, Subject::Request(delivery % REQUESTS));
     next.add(fault(Some(handler.replica), subject, "loses its session, and goes on"), |world| {
         world.left.sessions -= 1;
-        world.deliveries[delivery] = Delivery::Queued { redelivered: true };
+        take_back(world, scope, delivery);
         world.handlers[delivery] = [None, Some(handler)];
     });
+}
+
+/// The broker will hand it out once more. One that was sent again is then the same as the first: what that
+/// one was told counts for it.
+fn take_back(world: &mut World, scope: &Scope, delivery: usize) {
+    world.deliveries[delivery] = Delivery::Queued { redelivered: true };
+    let request = delivery % REQUESTS;
+    world.told[request] = world.told[request].with(world.told[scope.waiter(request)]);
 }
 
 fn lose_redis(next: &mut Next<'_>) {

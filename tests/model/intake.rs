@@ -32,7 +32,8 @@ pub(crate) fn begin(next: &Next<'_>, replica: u8, request: usize, may_stand: boo
 /// Whoever may stand on a Job looks there first: what Redis says may be of another run, and what the Job
 /// has told is in Redis before it goes.
 fn first_look(next: &Next<'_>, may_stand: bool) -> At {
-    let redis_first = next.is(Wrong::RedisBeforeJob) || next.is(Wrong::JobOnlyWhereRedisKnows);
+    let redis_first = [Wrong::RedisBeforeJob, Wrong::JobOnlyWhereRedisKnows, Wrong::YoungLookup];
+    let redis_first = redis_first.iter().any(|wrong| next.is(*wrong));
     if may_stand && !redis_first { At::LookAtJob } else { At::LookUp }
 }
 
@@ -95,6 +96,7 @@ impl Turn<'_, '_> {
             Standing::Joinable { already_waiting: true, .. } => At::Placed,
             Standing::Answered => At::Acknowledge,
             Standing::Cancelled => At::Tell(Answer::Cancelled),
+            _ if self.next.is(Wrong::YoungLookup) => At::Begin,
             _ => At::LookUpAgain,
         };
         self.go_as("looks whether it stands on its Job", Handler { at, ..handler }, |_| {});
@@ -143,12 +145,15 @@ impl Turn<'_, '_> {
     }
 
     fn missed(&mut self, handler: Handler, does: &'static str) {
-        self.go_as(does, Handler { at: At::Begin, ..handler }, |_| {});
+        let looks_at_job_now = self.next.is(Wrong::YoungLookup) && handler.may_stand;
+        let at = if looks_at_job_now { At::LookAtJob } else { At::Begin };
+        self.go_as(does, Handler { at, ..handler }, |_| {});
     }
 
     fn begin(&mut self) {
         if let Some(uid) = self.handler.in_the_way {
-            return self.delete(uid);
+            // That is late: one that has lost its delivery has noticed it by then.
+            return if self.way == 0 || self.next.scope.lingers { self.delete(uid) } else { self.stop() };
         }
         self.create();
         if self.next.scope.stale_watch {
@@ -162,14 +167,20 @@ impl Turn<'_, '_> {
         }
     }
 
+    fn stop(&mut self) {
+        let (delivery, way) = (self.delivery, self.way);
+        self.next.add(self.step("notices that its session is lost"), |world| world.handlers[delivery][way] = None);
+    }
+
     /// Takes an ended Job out of the way, if it is still that one.
     fn delete(&mut self, uid: Uid) {
         let name = self.name();
         let any = self.next.is(Wrong::DeleteWithoutUid);
+        let scope = *self.next.scope;
         let handler = Handler { in_the_way: None, ..self.handler };
         self.go_as("deletes the Job in the way", handler, |world| {
             if world.jobs[name].is_some_and(|job| job.uid == uid || any) {
-                cluster::delete(world, name);
+                cluster::take_out_of_the_way(world, &scope, name);
             }
         });
     }
@@ -200,13 +211,21 @@ impl Turn<'_, '_> {
 
     /// Finds a place at the Job that holds the name. `unanswered`: it may be this one's own.
     fn get(&mut self, unanswered: bool) {
+        if !unanswered && self.handler.age == Age::TooOld && !self.next.is(Wrong::JoinHoweverOld) {
+            return self.go_as("is too slow to join", self.again(), |_| {});
+        }
         let job = self.next.world.jobs[self.name()];
         let holds_claim = job.is_some_and(|job| job.waiters.has(self.request));
-        let may_stand = self.handler.may_stand || unanswered && (holds_claim || job.is_none());
+        let joins = holds_claim || job.is_some() && self.next.is(Wrong::UnansweredCreateJoins);
+        let may_stand = self.handler.may_stand || unanswered && (holds_claim || !joins);
         let handler = Handler { may_stand, ..self.handler };
         let again = Handler { at: first_look(self.next, may_stand), ..handler };
         let wants_new = self.next.scope.run(self.request).1 == Mode::Refresh;
         let own = !may_stand && !self.next.is(Wrong::ReleaseRacesAnswer);
+        if unanswered && !joins {
+            // Its own Job may have come and gone: only a new round, which looks for the record, tells.
+            return self.go_as("does not find itself on the Job", again, |_| {});
+        }
         let handler = match cluster::standing(self.next, self.request, may_stand) {
             Standing::None | Standing::Terminating => again,
             Standing::Cancelled => Handler { at: At::Tell(Answer::Cancelled), ..handler },

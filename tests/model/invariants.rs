@@ -1,31 +1,42 @@
 //! The promises that are watched while things happen. I1 needs the whole graph and is the explorer's; I2 is
 //! watched where a Job is created.
 
-use super::scopes::{Ask, Scope};
-use super::world::{Answer, Delivery, Invariant, REQUESTS, World};
+use super::scopes::Scope;
+use super::world::{Answer, Delivery, Invariant, REQUESTS, Requests, World};
 
-/// An event goes out and is confirmed. I3: it says what those before it have said.
-///
-/// A request that was sent again is a new try, which may end in another way. And where Redis may lose what it
-/// was told, only a Job is left to remember, as long as it lasts; then nothing is claimed here.
+/// An event goes out and is confirmed. I3: it says what those before it have said, as long as a Job or a
+/// record has told of it all the time. A request that was sent again is a new try, which may end in another way.
 pub(crate) fn tell(world: &mut World, scope: &Scope, waiter: usize, answer: Answer) {
-    let theirs = |request: &usize| scope.waiter(*request) == waiter && world.sent.has(*request);
-    let requests: Vec<_> = (0..scope.requests.len()).filter(theirs).collect();
-    for request in &requests {
-        world.told[*request].add(answer);
+    for request in claims(scope, waiter).filter(|request| world.sent.has(*request)) {
+        world.told[request].add(answer);
     }
-    let is_sent_again = scope.requests.iter().any(|ask| matches!(ask, Ask::Again { of } if *of == waiter));
-    if scope.redis_holds() && !is_sent_again && !world.told[waiter].agree() {
+    let is_sent_again = claims(scope, waiter).count() > 1;
+    if !is_sent_again && !world.forgotten.has(waiter) && !world.told[waiter].agree() {
         world.broken = Some(Invariant::Agreement);
     }
+}
+
+/// Follows for how long I3 is promised.
+pub(crate) fn notice_the_forgotten(world: &mut World, scope: &Scope) {
+    for request in 0..scope.requests.len() {
+        let stands = world.jobs.iter().flatten().any(|job| job.waiters.has(request));
+        let is_recorded = world.redis.answered.has(request) && !world.redis.away;
+        if !world.told[request].is_empty() && !stands && !is_recorded {
+            world.forgotten = world.forgotten.with(Requests::of(request));
+        }
+    }
+}
+
+/// The requests that are one waiter, since they have the same id and address.
+fn claims(scope: &Scope, waiter: usize) -> impl Iterator<Item = usize> {
+    (0..scope.requests.len()).filter(move |request| scope.waiter(*request) == waiter)
 }
 
 /// I6: it was answered, or a Job owes it an answer, or another message of it is still on its way.
 pub(crate) fn acknowledged(world: &mut World, scope: &Scope, request: usize) {
     let waiter = scope.waiter(request);
-    let stands = world.jobs.iter().flatten().any(|job| {
-        job.owes && (0..scope.requests.len()).any(|other| scope.waiter(other) == waiter && job.waiters.has(other))
-    });
+    let stands =
+        world.jobs.iter().flatten().any(|job| job.owes && claims(scope, waiter).any(|claim| job.waiters.has(claim)));
     let lane = world.deliveries[request + REQUESTS];
     let is_parked = matches!(lane, Delivery::Queued { .. } | Delivery::Held);
     if world.told[request].is_empty() && !stands && !is_parked {

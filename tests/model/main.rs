@@ -25,18 +25,6 @@ fn holds(scope: Scope) {
 }
 
 #[test]
-fn crash2() {
-    holds(Scope {
-        name: "crash2",
-        requests: &[RUN, RUN],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 2, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
 fn session2() {
     holds(Scope {
         name: "session2",
@@ -49,26 +37,37 @@ fn session2() {
 }
 
 #[test]
-fn crash_session() {
+fn session3() {
     holds(Scope {
-        name: "crash_session",
-        requests: &[RUN, RUN],
+        name: "session3",
+        requests: &[RUN],
         replicas: 2,
         jobs_fail: true,
-        faults: Faults { crashes: 1, sessions: 1, ..NO_FAULTS },
+        faults: Faults { sessions: 2, crashes: 1, ..NO_FAULTS },
         ..PLAIN
     });
 }
 
 #[test]
-fn slow2() {
+fn two_keys() {
     holds(Scope {
-        name: "slow2",
-        requests: &[RUN, RUN],
-        slow: true,
+        name: "two_keys",
+        requests: &[RUN, OTHER, RUN],
         replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 2, ..NO_FAULTS },
+        in_turn: true,
+        faults: Faults { crashes: 1, ..NO_FAULTS },
+        ..PLAIN
+    });
+}
+
+#[test]
+fn two_keys1() {
+    holds(Scope {
+        name: "two_keys1",
+        requests: &[RUN, OTHER, RUN],
+        replicas: 2,
+        in_turn: true,
+        faults: Faults { ..NO_FAULTS },
         ..PLAIN
     });
 }
@@ -79,104 +78,8 @@ fn three() {
         name: "three",
         requests: &[RUN, RUN, RUN],
         replicas: 2,
-        jobs_fail: true,
+        in_turn: true,
         faults: Faults { crashes: 1, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn two_keys() {
-    holds(Scope {
-        name: "two_keys",
-        requests: &[RUN, RUN, OTHER],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 1, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn cancel() {
-    holds(Scope {
-        name: "cancel",
-        requests: &[RUN, Ask::Cancel { of: 0 }],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 1, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn cancel2() {
-    holds(Scope {
-        name: "cancel2",
-        requests: &[RUN, RUN, Ask::Cancel { of: 0 }],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 1, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn again() {
-    holds(Scope {
-        name: "again",
-        requests: &[RUN, Ask::Again { of: 0 }],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 1, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn refresh() {
-    holds(Scope {
-        name: "refresh",
-        requests: &[RUN, REFRESH],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 1, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn bypass() {
-    holds(Scope {
-        name: "bypass",
-        requests: &[RUN, BYPASS],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 1, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn deleted() {
-    holds(Scope {
-        name: "deleted",
-        requests: &[RUN, RUN],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 1, deletes: 1, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn unanswered() {
-    holds(Scope {
-        name: "unanswered",
-        requests: &[RUN, RUN],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 1, unanswered: 1, ..NO_FAULTS },
         ..PLAIN
     });
 }
@@ -194,37 +97,11 @@ fn late() {
 }
 
 #[test]
-fn owners() {
+fn lanes2() {
     holds(Scope {
-        name: "owners",
-        requests: &[RUN, RUN],
-        two_owners: true,
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { crashes: 1, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn moves() {
-    holds(Scope {
-        name: "moves",
-        requests: &[RUN, RUN],
-        replicas: 2,
-        jobs_fail: true,
-        faults: Faults { moves: 2, ..NO_FAULTS },
-        ..PLAIN
-    });
-}
-
-#[test]
-fn lanes() {
-    holds(Scope {
-        name: "lanes",
+        name: "lanes2",
         requests: &[RUN, RUN],
         lanes: true,
-        replicas: 2,
         jobs_fail: true,
         faults: Faults { crashes: 1, ..NO_FAULTS },
         ..PLAIN
@@ -232,14 +109,25 @@ fn lanes() {
 }
 
 #[test]
-fn watch() {
+fn crash_session() {
     holds(Scope {
-        name: "watch",
+        name: "crash_session",
         requests: &[RUN, RUN],
-        stale_watch: true,
         replicas: 2,
         jobs_fail: true,
-        faults: Faults { crashes: 1, ..NO_FAULTS },
+        in_turn: true,
+        faults: Faults { crashes: 1, sessions: 1, ..NO_FAULTS },
+        ..PLAIN
+    });
+}
+
+#[test]
+fn away() {
+    holds(Scope {
+        name: "away",
+        requests: &[RUN, RUN],
+        faults: Faults { crashes: 1, aways: 1, ..NO_FAULTS },
+        jobs_fail: true,
         ..PLAIN
     });
 }
@@ -250,8 +138,9 @@ fn flush() {
         name: "flush",
         requests: &[RUN, RUN],
         replicas: 2,
+        in_turn: true,
+        faults: Faults { crashes: 1, flushes: 1, ..NO_FAULTS },
         jobs_fail: true,
-        faults: Faults { crashes: 1, flushes: 1, aways: 1, ..NO_FAULTS },
         ..PLAIN
     });
 }

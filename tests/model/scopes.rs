@@ -37,12 +37,17 @@ pub(crate) struct Scope {
     pub(crate) jobs_fail: bool,
     /// Both replicas take themselves for the owner of all shards, all the time.
     pub(crate) two_owners: bool,
+    /// The broker hands out in turn: the first delivery of each request is the next replica's.
+    pub(crate) in_turn: bool,
     /// The watch says that a Job lives when it does not, and the other way round.
     pub(crate) stale_watch: bool,
     /// There may be no slot: a request goes to its lane.
     pub(crate) lanes: bool,
     /// A completion may take longer than the ttl of its Job, which counts from the Job's end.
     pub(crate) slow: bool,
+    /// What was given up may still act when the ttl of a Job has run out: a handler that has lost its
+    /// delivery, and a create that had no answer.
+    pub(crate) lingers: bool,
     /// The design error that is made, if any.
     pub(crate) wrong: Option<Wrong>,
 }
@@ -55,9 +60,11 @@ pub(crate) const PLAIN: Scope = Scope {
     faults: NO_FAULTS,
     jobs_fail: false,
     two_owners: false,
+    in_turn: false,
     stale_watch: false,
     lanes: false,
     slow: false,
+    lingers: false,
     wrong: None,
 };
 
@@ -79,6 +86,7 @@ impl Scope {
             handlers: Default::default(),
             sent: Default::default(),
             told: [Answers::default(); REQUESTS],
+            forgotten: Default::default(),
             jobs: Default::default(),
             last_uid: 0,
             redis: Default::default(),
@@ -104,11 +112,12 @@ impl Scope {
         }
     }
 
-    /// The key and the mode of a request to run something.
+    /// The key and the mode of a request to run something, or of the one that a cancellation means.
     pub(crate) fn run(&self, request: usize) -> (usize, Mode) {
         match self.requests[self.waiter(request)] {
             Ask::Run { key, mode } => (key.into(), mode),
-            Ask::Again { .. } | Ask::Cancel { .. } => unreachable!("only a request to run something has a key"),
+            Ask::Cancel { of } => self.run(of),
+            Ask::Again { .. } => unreachable!("its waiter is the request that was sent first"),
         }
     }
 
@@ -127,11 +136,6 @@ impl Scope {
             (_, Mode::Bypass) => 2,
             (key, _) => key as u8,
         }
-    }
-
-    /// Whether Redis keeps what it is told.
-    pub(crate) fn redis_holds(&self) -> bool {
-        self.faults.flushes == 0 && self.faults.aways == 0
     }
 
     pub(crate) fn can_cancel(&self) -> bool {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::scopes::{Ask, Scope};
 use super::world::{DELIVERIES, REQUESTS, World};
 use super::wrong::Wrong;
-use super::{cluster, completion, faults, intake};
+use super::{cluster, completion, faults, intake, invariants};
 
 /// What has happened, for the reader of a trace.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,7 @@ impl Next<'_> {
     pub(crate) fn add(&mut self, step: Step, change: impl FnOnce(&mut World)) {
         let mut world = *self.world;
         change(&mut world);
+        invariants::notice_the_forgotten(&mut world, self.scope);
         self.found.push((step, world));
     }
 
@@ -78,11 +79,15 @@ fn deliver(next: &mut Next<'_>) {
     let idle = next.world.handlers.iter().flatten().all(Option::is_none)
         && next.world.completions.iter().flatten().all(Option::is_none);
     // Replicas that are at nothing are the same.
-    let replicas = if idle { 0..1 } else { 0..next.scope.replicas };
+    let replicas = if idle && !next.scope.in_turn { 0..1 } else { 0..next.scope.replicas };
     for replica in replicas {
         let mut first = true;
         for delivery in 0..DELIVERIES {
             let Some(redelivered) = next.world.deliveries[delivery].queued() else { continue };
+            if next.scope.in_turn && !redelivered && delivery % usize::from(next.scope.replicas) != usize::from(replica)
+            {
+                continue;
+            }
             // The order of those that have been handed out before is anyone's guess.
             if redelivered || std::mem::replace(&mut first, false) || delivery >= REQUESTS {
                 deliver_to(next, replica, delivery, redelivered);

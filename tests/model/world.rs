@@ -75,6 +75,10 @@ impl Answers {
         self.0 == 0
     }
 
+    pub(crate) fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     pub(crate) fn agree(self) -> bool {
         self.0.count_ones() <= 1
     }
@@ -280,6 +284,8 @@ pub(crate) struct World {
     pub(crate) sent: Requests,
     /// What was told to the producer of each request since it sent it.
     pub(crate) told: [Answers; REQUESTS],
+    /// Requests of whose answer nothing was left at some time: no Job on which they stand, and no record.
+    pub(crate) forgotten: Requests,
     pub(crate) jobs: [Option<Job>; NAMES],
     pub(crate) last_uid: Uid,
     pub(crate) redis: Redis,

@@ -23,6 +23,12 @@ pub(crate) enum Wrong {
     AnsweredJobIsNotRecognised,
     /// The Job in the way is deleted by its name alone.
     DeleteWithoutUid,
+    /// The Job in the way is deleted however short ago it ended.
+    DeleteAtOnce,
+    /// A request whose create had no answer joins whatever Job it finds.
+    UnansweredCreateJoins,
+    /// A result that replaces the kept one is kept anew by each completion of its Job.
+    OverwriteAgain,
     /// A lookup holds for ever.
     NoLimitToTheAge,
     /// A cancelled waiter is left to its canceller.
@@ -33,6 +39,10 @@ pub(crate) enum Wrong {
     RedisBeforeJob,
     /// A request that may stand on a Job looks there only when Redis knows something.
     JobOnlyWhereRedisKnows,
+    /// The age of a lookup is looked at before a create, and not before a join.
+    JoinHoweverOld,
+    /// The age of a lookup counts from after a look at the Job that comes behind it.
+    YoungLookup,
     /// A request that is sent again counts as standing on a Job that may have told its answer already.
     ReleaseRacesAnswer,
     /// A cancelled waiter is taken off its Job.
