@@ -108,7 +108,7 @@ impl Turn<'_, '_> {
     fn delete_unwanted(&mut self, uid: u8, version: u8) {
         let name = self.next.scope.job_name(self.meant());
         match self.job() {
-            Some(job) if job.uid != uid || (job.version != version && !self.next.is(Wrong::DeleteWithoutVersion)) => {
+            Some(job) if job.uid != uid || job.version != version => {
                 self.go("finds the Job changed and looks again", At::Cancel(Cancel::Get), |_| {});
             }
             _ => {

@@ -33,7 +33,7 @@ pub(crate) fn standing(next: &Next<'_>, request: usize, may_stand: bool) -> Stan
     if job.owes {
         return Standing::Joinable { uid: job.uid, already_waiting, ended: job.has_ended() };
     }
-    if may_stand && already_waiting && !next.is(Wrong::AnsweredJobIsNotRecognised) {
+    if may_stand && already_waiting {
         return Standing::Answered;
     }
     Standing::Ended(job.uid)

@@ -53,10 +53,6 @@ pub(crate) fn explore(scope: &Scope) -> Explored {
     let mut waiting = VecDeque::from([(0, first)]);
     let mut next = Vec::new();
     while let Some((from, world)) = waiting.pop_front() {
-        if graph.parents.len() > 4_000_000 {
-            println!("CUT {}", scope.name);
-            break;
-        }
         steps::from(&world, scope, &mut next);
         for (step, world) in next.drain(..) {
             let (number, new) = graph.add(&world, from);
@@ -70,9 +66,6 @@ pub(crate) fn explore(scope: &Scope) -> Explored {
                 waiting.push_back((number, world));
             }
         }
-    }
-    if !waiting.is_empty() {
-        return Explored { states: graph.parents.len(), refuted: None };
     }
     match graph.first_stuck() {
         Some(stuck) => graph.refuted(Invariant::Answered, stuck, scope),

@@ -175,11 +175,10 @@ impl Turn<'_, '_> {
     /// Takes an ended Job out of the way, if it is still that one.
     fn delete(&mut self, uid: Uid) {
         let name = self.name();
-        let any = self.next.is(Wrong::DeleteWithoutUid);
         let scope = *self.next.scope;
         let handler = Handler { in_the_way: None, ..self.handler };
         self.go_as("deletes the Job in the way", handler, |world| {
-            if world.jobs[name].is_some_and(|job| job.uid == uid || any) {
+            if world.jobs[name].is_some_and(|job| job.uid == uid) {
                 cluster::take_out_of_the_way(world, &scope, name);
             }
         });
@@ -262,7 +261,7 @@ impl Turn<'_, '_> {
 
     /// It stands on a Job. A cancellation that came meanwhile has looked for it too early.
     fn placed(&mut self) {
-        if !self.next.scope.can_cancel() || self.next.is(Wrong::NoLookAfterPlacing) {
+        if !self.next.scope.can_cancel() {
             return self.acknowledge();
         }
         let redis = &self.next.world.redis;

@@ -52,6 +52,9 @@ pub(crate) struct Scope {
     pub(crate) wrong: Option<Wrong>,
 }
 
+/// Two requests of one key, two replicas, Jobs that may fail.
+pub(crate) const PAIR: Scope = Scope { requests: &[RUN, RUN], replicas: 2, jobs_fail: true, ..PLAIN };
+
 /// No fault, one replica, nothing out of the ordinary; the scopes say what is more.
 pub(crate) const PLAIN: Scope = Scope {
     name: "plain",
@@ -70,10 +73,87 @@ pub(crate) const PLAIN: Scope = Scope {
 
 pub(crate) const NO_FAULTS: Faults =
     Faults { crashes: 0, sessions: 0, flushes: 0, aways: 0, deletes: 0, unanswered: 0, late: 0, moves: 0 };
+const A_CRASH: Faults = Faults { crashes: 1, ..NO_FAULTS };
 pub(crate) const RUN: Ask = Ask::Run { key: 0, mode: Mode::Use };
 pub(crate) const OTHER: Ask = Ask::Run { key: 1, mode: Mode::Use };
 pub(crate) const REFRESH: Ask = Ask::Run { key: 0, mode: Mode::Refresh };
 pub(crate) const BYPASS: Ask = Ask::Run { key: 0, mode: Mode::Bypass };
+
+pub(crate) const CRASHES: Scope = Scope { name: "two crashes", faults: Faults { crashes: 2, ..NO_FAULTS }, ..PAIR };
+pub(crate) const THREE: Scope = Scope {
+    name: "three requests of one key",
+    requests: &[RUN, RUN, RUN],
+    in_turn: true,
+    jobs_fail: false,
+    faults: A_CRASH,
+    ..PAIR
+};
+pub(crate) const TWO_KEYS: Scope = Scope {
+    name: "three requests of two keys",
+    requests: &[RUN, OTHER, RUN],
+    in_turn: true,
+    jobs_fail: false,
+    faults: A_CRASH,
+    ..PAIR
+};
+pub(crate) const SESSIONS: Scope = Scope {
+    name: "lost sessions and a crash",
+    requests: &[RUN],
+    faults: Faults { sessions: 2, crashes: 1, ..NO_FAULTS },
+    ..PAIR
+};
+pub(crate) const SESSION_OF_TWO: Scope =
+    Scope { name: "a lost session", faults: Faults { sessions: 1, ..NO_FAULTS }, ..PAIR };
+pub(crate) const SLOW: Scope = Scope { name: "completions slower than the ttl", slow: true, faults: A_CRASH, ..PAIR };
+pub(crate) const SLOW_OF_THREE: Scope = Scope {
+    name: "three requests, and completions slower than the ttl",
+    requests: &[RUN, RUN, RUN],
+    jobs_fail: false,
+    in_turn: true,
+    ..SLOW
+};
+pub(crate) const STALE_WATCH: Scope = Scope { name: "a stale watch", stale_watch: true, faults: A_CRASH, ..PAIR };
+pub(crate) const TWO_OWNERS: Scope =
+    Scope { name: "two owners all the time", two_owners: true, faults: A_CRASH, ..PAIR };
+pub(crate) const SHARDS_MOVE: Scope =
+    Scope { name: "shards that move, and a crash", faults: Faults { moves: 1, crashes: 1, ..NO_FAULTS }, ..PAIR };
+pub(crate) const REFRESH_TOO: Scope = Scope { name: "a refresh", requests: &[RUN, REFRESH], faults: A_CRASH, ..PAIR };
+pub(crate) const BYPASS_TOO: Scope = Scope { name: "a bypass", requests: &[RUN, BYPASS], faults: A_CRASH, ..PAIR };
+pub(crate) const DELETED: Scope =
+    Scope { name: "a Job deleted by hand", faults: Faults { deletes: 1, crashes: 1, ..NO_FAULTS }, ..PAIR };
+pub(crate) const UNANSWERED: Scope =
+    Scope { name: "a create without an answer", faults: Faults { unanswered: 1, crashes: 1, ..NO_FAULTS }, ..PAIR };
+pub(crate) const LATE: Scope =
+    Scope { name: "a create that takes effect later", faults: Faults { late: 1, ..NO_FAULTS }, ..PAIR };
+pub(crate) const LANE: Scope = Scope {
+    name: "a lane and two crashes",
+    requests: &[RUN],
+    lanes: true,
+    faults: Faults { crashes: 2, ..NO_FAULTS },
+    ..PAIR
+};
+pub(crate) const LANE_OF_TWO: Scope =
+    Scope { name: "a lane and a crash", lanes: true, replicas: 1, faults: A_CRASH, ..PAIR };
+pub(crate) const CANCELLED: Scope =
+    Scope { name: "a cancellation", requests: &[RUN, Ask::Cancel { of: 0 }], faults: A_CRASH, ..PAIR };
+pub(crate) const CANCELLED_OF_TWO: Scope = Scope {
+    name: "a cancellation of one of two",
+    requests: &[RUN, RUN, Ask::Cancel { of: 0 }],
+    replicas: 1,
+    jobs_fail: false,
+    faults: A_CRASH,
+    ..PAIR
+};
+pub(crate) const AGAIN: Scope =
+    Scope { name: "a request sent again", requests: &[RUN, Ask::Again { of: 0 }], faults: A_CRASH, ..PAIR };
+pub(crate) const FLUSHED: Scope =
+    Scope { name: "Redis forgets", in_turn: true, faults: Faults { crashes: 1, flushes: 1, ..NO_FAULTS }, ..PAIR };
+pub(crate) const AWAY: Scope = Scope {
+    name: "Redis is away for a while",
+    in_turn: true,
+    faults: Faults { crashes: 1, aways: 1, ..NO_FAULTS },
+    ..PAIR
+};
 
 impl Scope {
     pub(crate) fn with(self, wrong: Wrong) -> Self {
@@ -136,6 +216,13 @@ impl Scope {
             (_, Mode::Bypass) => 2,
             (key, _) => key as u8,
         }
+    }
+
+    /// Whether a value that is kept once answers whoever looks from then on.
+    pub(crate) fn is_steady(&self) -> bool {
+        let Faults { sessions, flushes, aways, deletes, late, .. } = self.faults;
+        self.requests.iter().all(|ask| matches!(ask, Ask::Run { mode: Mode::Use, .. }))
+            && sessions + flushes + aways + deletes + late == 0
     }
 
     pub(crate) fn can_cancel(&self) -> bool {

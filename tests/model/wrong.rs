@@ -1,5 +1,8 @@
 //! Designs that look right and are not. Each breaks a promise, and the model has to find how.
 
+use super::scopes::{self, Scope};
+use super::world::{Faults, Invariant};
+
 /// One design error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wrong {
@@ -19,10 +22,6 @@ pub(crate) enum Wrong {
     RecordAfterRelease,
     /// Each request has a Job of a name of its own.
     NameOfItsOwn,
-    /// A redelivered request is not recognised on the Job that has answered it.
-    AnsweredJobIsNotRecognised,
-    /// The Job in the way is deleted by its name alone.
-    DeleteWithoutUid,
     /// The Job in the way is deleted however short ago it ended.
     DeleteAtOnce,
     /// A request whose create had no answer joins whatever Job it finds.
@@ -49,8 +48,46 @@ pub(crate) enum Wrong {
     CancelTakesTheWaiterOff,
     /// A waiter is marked as cancelled on whatever the Job has become.
     MarkWithoutVersion,
-    /// An unwanted Job is deleted although somebody may have joined it.
-    DeleteWithoutVersion,
-    /// A request that was placed does not look whether it was cancelled meanwhile.
-    NoLookAfterPlacing,
 }
+
+/// Where each is found: the scope, in which every promise holds without it, the promise that it breaks, and in
+/// how many steps.
+pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 21] = [
+    (Wrong::AckBeforeCreate, scopes::CRASHES, Invariant::Acknowledged, 2),
+    (Wrong::NameOfItsOwn, scopes::CRASHES, Invariant::OneLiveJob, 6),
+    (Wrong::ReleaseBeforeTelling, scopes::CRASHES, Invariant::Released, 6),
+    (Wrong::ReleaseWithoutVersion, scopes::CRASHES, Invariant::Released, 13),
+    (Wrong::JoinWithoutFinalizerTest, scopes::CRASHES, Invariant::Acknowledged, 14),
+    (Wrong::NoRecord, scopes::CRASHES, Invariant::Agreement, 18),
+    (Wrong::RecordAfterRelease, scopes::CRASHES, Invariant::Agreement, 17),
+    (Wrong::Overwrite, scopes::SLOW_OF_THREE, Invariant::Agreement, 24),
+    (Wrong::OverwriteAgain, scopes::BYPASS_TOO, Invariant::Agreement, 19),
+    (Wrong::LaterValue, scopes::BYPASS_TOO, Invariant::Agreement, 17),
+    (Wrong::RedisBeforeJob, scopes::BYPASS_TOO, Invariant::Agreement, 16),
+    (Wrong::JobOnlyWhereRedisKnows, scopes::SLOW, Invariant::Agreement, 17),
+    (Wrong::NoLimitToTheAge, scopes::LANE, Invariant::Agreement, 22),
+    (Wrong::YoungLookup, scopes::LANE, Invariant::Agreement, 18),
+    (Wrong::JoinHoweverOld, scopes::LATE, Invariant::Agreement, 23),
+    (Wrong::DeleteAtOnce, scopes::LATE, Invariant::Agreement, 23),
+    (Wrong::UnansweredCreateJoins, scopes::UNANSWERED, Invariant::Agreement, 18),
+    (Wrong::ReleaseRacesAnswer, scopes::AGAIN, Invariant::Acknowledged, 14),
+    (Wrong::CancellerDies, scopes::CANCELLED, Invariant::Released, 12),
+    (Wrong::CancelTakesTheWaiterOff, scopes::CANCELLED, Invariant::Acknowledged, 11),
+    (Wrong::MarkWithoutVersion, scopes::CANCELLED, Invariant::Agreement, 13),
+];
+
+/// What the design stands on: where one of these does not hold, a request may be told two different things.
+pub(crate) const STANDS_ON: [(&str, Scope); 3] = [
+    (
+        "a lost session is noticed before the Job that has ended meanwhile goes",
+        Scope { lingers: true, ..scopes::SESSION_OF_TWO },
+    ),
+    (
+        "a create without an answer takes effect before the Job that has ended meanwhile goes",
+        Scope { lingers: true, ..scopes::LATE },
+    ),
+    (
+        "no session is lost unnoticed while a completion takes longer than the ttl",
+        Scope { faults: Faults { sessions: 1, ..scopes::NO_FAULTS }, ..scopes::SLOW },
+    ),
+];
