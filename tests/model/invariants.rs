@@ -11,9 +11,7 @@ pub(crate) fn tell(world: &mut World, scope: &Scope, waiter: usize, answer: Answ
         world.told[request].add(answer);
     }
     let is_sent_again = claims(scope, waiter).count() > 1;
-    // While Redis was away a completion has told its own result, and would now tell the one that was kept first.
-    let may_be_away = scope.faults.aways > 0;
-    if !may_be_away && !is_sent_again && !world.forgotten.has(waiter) && !world.told[waiter].agree() {
+    if scope.answers_agree && !is_sent_again && !world.forgotten.has(waiter) && !world.told[waiter].agree() {
         world.broken = Some(Invariant::Agreement);
     }
 }

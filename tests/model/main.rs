@@ -157,5 +157,6 @@ fn what_the_design_stands_on_is_needed() {
         let trace = explored.refuted.unwrap_or_else(|| panic!("it is not needed that {assumption}"));
         println!("Without \"{assumption}\": {trace}");
         assert_eq!(trace.invariant, world::Invariant::Agreement, "{assumption}");
+        holds(&Scope { answers_agree: false, ..scope });
     }
 }
