@@ -47,7 +47,7 @@ pub struct Lookup {
 #[derive(Debug)]
 pub enum Kept {
     Stored,
-    /// Another value of the key was there first, and is the one that everyone is told.
+    /// A value of the key was there first, and stays.
     First(Box<Entry>),
     /// The cache is away.
     Not,

@@ -13,8 +13,10 @@ use crate::domain::waiter::Waiter;
 /// What became of the wish to cancel one waiter of a Job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withdrawn {
-    /// It is marked, by this or an earlier try.
+    /// It is marked now, and to be told so.
     Cancelled,
+    /// Somebody has marked it before, who tells it so; or the completion does.
+    Already,
     /// The Job has come to its end, or the waiter is not on it.
     TooLate,
 }
@@ -46,6 +48,7 @@ impl Jobs {
 
     /// Marks one waiter of a Job as cancelled, and deletes a Job that nobody wants any more.
     pub async fn withdraw(&self, job: &str, waiter: &Waiter, reason: &str) -> Result<Withdrawn, Error> {
+        let mut marked_here = false;
         loop {
             let Some(job) = self.get(job).await? else { return Ok(Withdrawn::TooLate) };
             let (waiters, _) = job::waiters(&job);
@@ -57,10 +60,11 @@ impl Jobs {
                 return Ok(Withdrawn::TooLate);
             }
             let marked = if already { Some(job) } else { self.mark_cancelled(&job, own, reason).await? };
+            marked_here |= !already && marked.is_some();
             // `None`: somebody wrote at the same time, and it has to be looked at again.
             let Some(job) = marked else { continue };
             if self.delete_unwanted(&job).await? {
-                return Ok(Withdrawn::Cancelled);
+                return Ok(if already && !marked_here { Withdrawn::Already } else { Withdrawn::Cancelled });
             }
         }
     }

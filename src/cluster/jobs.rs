@@ -92,11 +92,12 @@ impl Jobs {
             Err(error) if error.is_undecided() => {
                 Metrics::count(&self.metrics.conflicts, "kind", "undecided");
                 match self.get(&plan.name()).await? {
-                    Some(existing) => {
-                        let may_stand = claim.may_stand || holds_claim(&existing, claim.waiter);
-                        self.place(&existing, plan, &Claim { may_stand, ..*claim }).await
+                    Some(existing) if holds_claim(&existing, claim.waiter) => {
+                        self.place(&existing, plan, &Claim { may_stand: true, ..*claim }).await
                     }
-                    None => Err(error),
+                    // Its Job may have come, answered it and gone, and this be the next: never to be joined
+                    // before a look at what was answered.
+                    _ => Err(error),
                 }
             }
             Err(error) => self.denied(error, plan, claim).await,

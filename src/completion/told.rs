@@ -24,7 +24,6 @@ const MESSAGE_MAX: usize = 8 << 20;
 /// The outcome as everyone is told it.
 pub(super) struct Told {
     pub(super) outcome: Outcome,
-    /// The Job that made the result: this one, or the one whose value was there first.
     pub(super) job: JobInfo,
     pub(super) created_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
@@ -130,7 +129,7 @@ impl Completion {
         }
     }
 
-    /// Offers a success to the cache. Where another value of the key was first, that is the outcome.
+    /// Offers a success to the cache, where the first value of a key stays.
     async fn keep(&self, job: &Job, outcome: Outcome, waiters: &[Waiter]) -> Told {
         let info = self.jobs_of(job).info(job);
         let now = Timestamp::now();
@@ -144,9 +143,12 @@ impl Completion {
             let replace = waiters.iter().any(|waiter| waiter.overwrites);
             match self.store.keep(&entry, ttl, replace).await {
                 Kept::Stored => return Told { expires_at: Some(expires_at), stored: true, ..told },
-                Kept::First(first) if was_before(&first, job) => return Told::of_entry(*first),
-                // The value of a later run. A completion of this Job that died may have told some waiters
-                // its own, so that is what the others are told too.
+                // An earlier completion of this very Job has kept it.
+                Kept::First(first) if Some(&first.job.uid) == job.metadata.uid.as_ref() => {
+                    return Told::of_entry(*first);
+                }
+                // Another run's value stays in the cache. It is not what this Job is told to have made: each
+                // completion of a Job tells the same, whatever became of the cache since the last one.
                 Kept::First(_) | Kept::Not => {}
             }
         }
@@ -159,14 +161,4 @@ impl Completion {
         }
         told
     }
-}
-
-/// Whether a value is this Job's own, or was kept before there was this Job, which its creation time tells to
-/// the second.
-fn was_before(value: &Entry, job: &Job) -> bool {
-    if Some(&value.job.uid) == job.metadata.uid.as_ref() {
-        return true;
-    }
-    let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    created.is_some_and(|created| value.created_at.as_second() <= created.as_second())
 }

@@ -56,10 +56,16 @@ impl Intake {
             let jobs = self.jobs.of(Some(&namespace));
             let withdrawn = self.patiently(CANCEL, || jobs.withdraw(&job, &waiter, reason)).await?;
             outcome = match withdrawn {
-                Withdrawn::Cancelled => CANCELLED,
+                Withdrawn::Cancelled | Withdrawn::Already => CANCELLED,
                 Withdrawn::TooLate => FINISHED,
             };
-            if withdrawn == Withdrawn::Cancelled {
+            // An earlier delivery of this cancellation may have marked it, and died.
+            let owed = match withdrawn {
+                Withdrawn::Cancelled => true,
+                Withdrawn::Already => arrival.redelivered && !self.store.was_answered(&waiter.id()).await,
+                Withdrawn::TooLate => false,
+            };
+            if owed {
                 self.answer(waiter, Verdict::Cancelled { reason }).await?;
             }
         }
@@ -91,7 +97,7 @@ impl Intake {
         let (jobs, job) = (self.jobs_of(plan), plan.name());
         match self.patiently(CANCEL, || jobs.withdraw(&job, waiter, reason)).await? {
             Withdrawn::Cancelled => Ok(Decision::Cancelled(reason.to_owned())),
-            Withdrawn::TooLate => Ok(Decision::Placed),
+            Withdrawn::Already | Withdrawn::TooLate => Ok(Decision::Placed),
         }
     }
 

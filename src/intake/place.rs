@@ -89,29 +89,25 @@ impl Intake {
             }
             // From before the first look at anything, so that a lookup is never older than it counts.
             let looked_up = Instant::now();
-            let known = self.known(&quest).await;
-            let tried = match known {
-                Some(Decision::Answered) => return Ok(Decision::Answered),
-                Some(known) if !quest.may_stand => return Ok(known),
-                _ if late.is_some() || known.is_some() => match self.stands(&quest, looked_up).await {
-                    // It is the Job that answers. What the cache says may be of another run.
-                    Ok(Some(placement)) => Ok(placement),
-                    // What the cache says now comes after the Job, and all that the Job did is in it.
-                    Ok(None) => match (self.known(&quest).await, late) {
-                        (Some(known), _) => return Ok(known),
-                        (None, Some(deadline)) => return Ok(Decision::Expired(deadline)),
-                        (None, None) => continue,
+            let tried = match self.stands(&quest, looked_up).await {
+                // It is the Job that answers. What the cache says may be of another run.
+                Ok(Some(placement)) => Ok(placement),
+                Err(error) => Err(error),
+                // What the cache says now comes after the look at the Job, and all that the Job did is in it.
+                Ok(None) => match (self.known(&quest).await, late) {
+                    (Some(known), _) => return Ok(known),
+                    (None, Some(deadline)) => return Ok(Decision::Expired(deadline)),
+                    (None, None) => match self.leave(&mut quest).await? {
+                        Leave::Begin(slot) => self.begin(&mut quest, slot, looked_up).await,
+                        Leave::Join => {
+                            self.jobs_of(plan).join(plan, &quest.claim(looked_up)).await.map_err(Unplaced::from)
+                        }
+                        Leave::Park => match self.park(&quest).await {
+                            Ok(()) => return Ok(Decision::Parked),
+                            Err(error) => Err(error),
+                        },
+                        Leave::LookAgain => continue,
                     },
-                    Err(error) => Err(error),
-                },
-                _ => match self.leave(&mut quest).await? {
-                    Leave::Begin(slot) => self.begin(&mut quest, slot, looked_up).await,
-                    Leave::Join => self.jobs_of(plan).join(plan, &quest.claim(looked_up)).await.map_err(Unplaced::from),
-                    Leave::Park => match self.park(&quest).await {
-                        Ok(()) => return Ok(Decision::Parked),
-                        Err(error) => Err(error),
-                    },
-                    Leave::LookAgain => continue,
                 },
             };
             if let Some(decision) = self.weigh(&mut quest, tried).await? {
@@ -137,7 +133,7 @@ impl Intake {
         self.cancellation(request).await.map(Decision::Cancelled)
     }
 
-    /// The place that an earlier try has found.
+    /// The place that an earlier try has found, if there was one. The look costs nothing where there was none.
     async fn stands(&self, quest: &Quest<'_>, looked_up: Instant) -> Result<Option<Placement>, Unplaced> {
         Ok(self.jobs_of(quest.plan).stands(quest.plan, &quest.claim(looked_up)).await?)
     }

@@ -51,21 +51,6 @@ async fn those_who_wait_on_a_job_are_not_told_the_value_of_a_later_run() {
     assert_eq!((event.served_by(), event.result("text")), ("executed", &json!("own\n")));
 }
 
-/// A request can have been told the value of an earlier Job of its key, and stand on the next one as well.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_was_there_before_the_job_is_what_everyone_is_told() {
-    let world = World::new("first-value").await;
-    let mut dispatcher = world.dispatcher().await;
-    let mut producer = world.producer().await;
-    producer.send(script("sleep 2; echo own")).await;
-    world.the_job().await;
-    dispatcher.kill();
-    let before = Timestamp::now() - Duration::from_secs(60);
-    keep(&job::key(&ended(&world).await).expect("a key"), before).await;
-    let _next = world.dispatcher().await;
-    assert_eq!(producer.event().await.result("text"), &json!("ffffffff"));
-}
-
 /// Its Job tells it one thing; the cache, which a later run has overwritten, would tell it another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivered_request_that_stands_on_its_job_is_told_by_the_job_alone() {
@@ -79,8 +64,6 @@ async fn a_redelivered_request_that_stands_on_its_job_is_told_by_the_job_alone()
     dispatcher.kill();
     producer.send(request).await;
     redeliver(&world).await;
-    // When a Job was created is known to the second.
-    world.pause(Duration::from_secs(1)).await;
     keep(&key, Timestamp::now()).await;
     let _next = world.dispatcher().await;
     let event = producer.event().await;

@@ -47,7 +47,7 @@ async fn what_kills_every_dispatcher_is_told_so_and_an_operator_finds_it() {
     let mut producer = world.producer().await;
     let run = producer.send(script("echo never")).await;
     let cancel = producer.send(Request::json(&json!({"cancel": {"request_id": "another"}}))).await;
-    producer.send(Request { no_reply: true, ..script("echo nor this") }.id("without-address")).await;
+    producer.send(Request { no_reply: true, ..script("echo nor this") }).await;
     crash_loop(&world, 3).await;
     let dispatcher = world.dispatcher().await;
     let mut events = producer.events(2).await;

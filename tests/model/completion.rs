@@ -93,8 +93,8 @@ impl Turn<'_, '_> {
         }
     }
 
-    /// Offers a success to Redis. Where another value was first, that is the outcome, unless it is younger
-    /// than the Job: a completion of it that died may have told its own.
+    /// Offers a success to Redis, where the first value of a key stays. What is told is the Job's own result,
+    /// whatever stands there: each completion of it tells the same.
     fn keep(&mut self, completion: Completion) {
         let Some(job) = self.next.world.jobs[self.name] else {
             return self.go("finds that nothing is owed any more", None, |_| {});
@@ -102,20 +102,15 @@ impl Turn<'_, '_> {
         let (uid, key) = (completion.uid, self.key(&job));
         let value = Value { from: uid, kept_after: self.next.world.last_uid };
         let mut redis = self.next.world.redis;
-        // Only what was there before the Job is replaced, so that a second completion changes nothing.
-        let is_older = redis.values[key].is_some_and(|value| value.from != uid && value.kept_after < uid);
-        let replaces = self.overwrites(&completion) && (is_older || self.next.is(Wrong::OverwriteAgain));
-        let replaces = replaces || self.next.is(Wrong::Overwrite);
+        let replaces = self.overwrites(&completion) || self.next.is(Wrong::Overwrite);
         let first = if redis.away { None } else { redis.keep(key, value, replaces) };
-        let counts = |first: &Value| first.from == uid || is_older || self.next.is(Wrong::LaterValue);
-        let told = first.filter(counts).map_or(uid, |first| first.from);
+        let told = first.filter(|_| self.next.is(Wrong::FirstValue)).map_or(uid, |first| first.from);
         let after = Completion { outcome: Some(Answer::Succeeded(told)), ..completion };
         let after = Completion { at: self.first_answer(&after), ..after };
         let does = match first {
             _ if self.next.world.redis.away => "finds Redis away and keeps nothing",
             None => "keeps its result",
-            Some(first) if first.from == told => "takes the result that was kept first",
-            Some(_) => "finds a younger result and tells its own",
+            Some(_) => "finds the result that was kept first",
         };
         self.go(does, Some(after), |world| world.redis = redis);
     }

@@ -26,14 +26,12 @@ pub(crate) enum Wrong {
     DeleteAtOnce,
     /// A request whose create had no answer joins whatever Job it finds.
     UnansweredCreateJoins,
-    /// A result that replaces the kept one is kept anew by each completion of its Job.
-    OverwriteAgain,
     /// A lookup holds for ever.
     NoLimitToTheAge,
     /// A cancelled waiter is left to its canceller.
     CancellerDies,
-    /// A value of a later run is told as this Job's outcome.
-    LaterValue,
+    /// The value that was kept first is told as the outcome of every Job of its key.
+    FirstValue,
     /// A request that may stand on a Job takes what Redis says first.
     RedisBeforeJob,
     /// A request that may stand on a Job looks there only when Redis knows something.
@@ -52,7 +50,7 @@ pub(crate) enum Wrong {
 
 /// Where each is found: the scope, in which every promise holds without it, the promise that it breaks, and in
 /// how many steps.
-pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 21] = [
+pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 20] = [
     (Wrong::AckBeforeCreate, scopes::CRASHES, Invariant::Acknowledged, 2),
     (Wrong::NameOfItsOwn, scopes::CRASHES, Invariant::OneLiveJob, 6),
     (Wrong::ReleaseBeforeTelling, scopes::CRASHES, Invariant::Released, 6),
@@ -61,8 +59,7 @@ pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 21] = [
     (Wrong::NoRecord, scopes::CRASHES, Invariant::Agreement, 18),
     (Wrong::RecordAfterRelease, scopes::CRASHES, Invariant::Agreement, 17),
     (Wrong::Overwrite, scopes::SLOW_OF_THREE, Invariant::Agreement, 24),
-    (Wrong::OverwriteAgain, scopes::BYPASS_TOO, Invariant::Agreement, 19),
-    (Wrong::LaterValue, scopes::BYPASS_TOO, Invariant::Agreement, 17),
+    (Wrong::FirstValue, scopes::BYPASS_TOO, Invariant::Agreement, 17),
     (Wrong::RedisBeforeJob, scopes::BYPASS_TOO, Invariant::Agreement, 16),
     (Wrong::JobOnlyWhereRedisKnows, scopes::SLOW, Invariant::Agreement, 17),
     (Wrong::NoLimitToTheAge, scopes::LANE, Invariant::Agreement, 22),
