@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test test-clients fuzz check-docs
+.PHONY: help up down status demo test test-crashes test-clients fuzz check-docs
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -25,8 +25,14 @@ demo: ## the main job on real parts, shown scene by scene
 test: ## all checks and all tests, on real parts
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features crash-points -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	@deploy/local/test
+
+# 13 points, 4 ways, 1 and 3 replicas. CRASHES selects by parts of names, as in CRASHES='created/,/STOP/3'.
+CRASHES ?= all
+test-crashes: ## end a dispatcher at each point of its work in each way, under load, and judge every run
+	CRASHES='$(CRASHES)' deploy/local/test-crashes
 
 test-clients: ## the example clients in five languages, against a stack of their own
 	cargo build --bin jobquay

@@ -26,6 +26,7 @@ use tracing::{debug, error, warn};
 
 use crate::cache::Store;
 use crate::cluster::{self, Jobs, Released, Sighting};
+use crate::crash;
 use crate::domain::event::{Event, ResultView, ServedBy, State, Timings, Verdict};
 use crate::domain::job::{self, Ending};
 use crate::domain::key::RequestKey;
@@ -108,6 +109,7 @@ impl Completion {
         for _ in 0..ROUNDS {
             let Some(job) = self.owing(sighting).await? else { return self.let_go(sighting, progress).await };
             let Some(ending) = job::ending(&job) else { return Ok(()) };
+            crash::point("terminal-seen");
             if progress.may_still_change(&ending) {
                 tokio::time::sleep(SETTLING / 4).await;
                 continue;

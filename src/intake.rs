@@ -28,6 +28,7 @@ use tracing::{debug, error, info};
 
 use crate::cache::{Entry, Store};
 use crate::cluster::Jobs;
+use crate::crash;
 use crate::domain::event::Verdict;
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::Failure;
@@ -88,6 +89,7 @@ impl Intake {
     /// Handles one delivery to its settlement. A panic is one request's misfortune, not the process's.
     pub async fn handle(self: Arc<Self>, delivery: Delivery) {
         self.metrics.received.inc();
+        crash::point("received");
         if delivery.arrival.redelivered {
             self.metrics.redelivered.inc();
         }
@@ -100,7 +102,10 @@ impl Intake {
             }
         };
         match settled {
-            Ok(()) => delivery.ack().await,
+            Ok(()) => {
+                delivery.ack().await;
+                crash::point("acked");
+            }
             Err(why) => {
                 info!(reason = %why, "handed back");
                 delivery.requeue().await;
@@ -125,6 +130,7 @@ impl Intake {
             Ok(plan) => plan,
             Err(rejection) => return self.reject(arrival, request.waiter, &rejection).await,
         };
+        crash::point("parsed");
         match self.find_place(&request, delivery, &plan).await? {
             Decision::Answered => Ok(()),
             Decision::Placed | Decision::Parked => self.accept(request, &plan).await,

@@ -38,6 +38,7 @@ pub mod cli;
 pub mod cluster;
 pub mod completion;
 pub mod config;
+pub mod crash;
 pub mod domain;
 pub mod files;
 pub mod http;

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::cache::{Entry, result_key};
+use crate::crash;
 use crate::domain::event::{Event, Reference, ResultView, ServedBy, State, Timings, Verdict};
 use crate::domain::key::RequestKey;
 use crate::domain::outcome::Payload;
@@ -48,6 +49,7 @@ impl Replies {
             if let Err(reason) = self.deliver(message.clone()).await? {
                 self.set_aside(message, queue, &reason).await?;
             }
+            crash::point("event-confirmed");
         }
         if let Some(exchange) = &self.exchange {
             exchange.send(&self.publisher, event, body).await?;

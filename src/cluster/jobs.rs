@@ -15,6 +15,7 @@ use super::known::Known;
 use super::pages::Pages;
 use super::placement::{Claim, Placement};
 use super::{Clients, Error, Sighting, call};
+use crate::crash;
 use crate::domain::event::JobInfo;
 use crate::domain::job::{Load, Standing, attempts, holds_claim, standing};
 use crate::domain::manifest::{OPEN, Plan};
@@ -214,7 +215,9 @@ impl Jobs {
             return Ok(None);
         }
         let (jobs, params) = (self.writer(), PostParams::default());
-        let job = call("create a Job", self.call_timeout, jobs.create(&params, job)).await?;
+        let job = call("create a Job", self.call_timeout, jobs.create(&params, job)).await;
+        crash::point("create-sent");
+        let job = job?;
         Ok(Some(job.metadata.uid.unwrap_or_default()))
     }
 

@@ -17,6 +17,7 @@ use tracing::debug;
 
 use super::{Clients, Error, call};
 use crate::backoff::Backoff;
+use crate::crash;
 use crate::domain::job::{self, Load, MAX_WAITERS};
 use crate::domain::manifest::{JOB_FINALIZER, OVERFLOW_PREFIX, encode_waiter, waiter_annotation};
 use crate::domain::waiter::Waiter;
@@ -195,6 +196,7 @@ async fn patch(client: &Client, call_timeout: Duration, target: Target, batch: V
     if let Err(error) = &patched {
         debug!(job.name = target.name, error = chain(error), additions = batch.len(), "a patch to join did not apply");
     }
+    crash::point("waiter-saved");
     let patched = patched.map(|job| job::load(&job));
     for pending in batch {
         // Who has gone comes again.

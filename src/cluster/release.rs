@@ -5,6 +5,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{Error, Jobs, call};
+use crate::crash;
 use crate::domain::job::finalizer_index;
 use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME};
 use crate::domain::outcome::OutcomeRecord;
@@ -28,7 +29,10 @@ impl Jobs {
         match call("release a Job", self.call_timeout, self.writer().patch(&name, &PatchParams::default(), &patch))
             .await
         {
-            Ok(_) => Ok(Released::Released),
+            Ok(_) => {
+                crash::point("finalizer-removed");
+                Ok(Released::Released)
+            }
             Err(error) if error.is_not_found() => Ok(Released::Released),
             Err(error) if error.is_conflict() => {
                 Metrics::count(&self.metrics.conflicts, "kind", "release");

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use super::{Completion, Error, Progress};
 use crate::cache::{Entry, Kept, Upload};
 use crate::cluster::{Jobs, Sighting};
+use crate::crash;
 use crate::domain::event::JobInfo;
 use crate::domain::job::{self, Ending};
 use crate::domain::manifest::RESULT_KEY;
@@ -60,6 +61,7 @@ impl Completion {
             return Ok(Some(Arc::clone(told)));
         }
         let outcome = self.capture(job, ending, progress).await?;
+        crash::point("result-captured");
         let lost = *ending == Ending::Succeeded && matches!(outcome, Outcome::Failed(_));
         let before = if lost { self.told_before(job).await } else { None };
         let told = match before {
@@ -141,7 +143,9 @@ impl Completion {
             let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
             let entry = Entry { key, job: told.job.clone(), created_at: now, expires_at, payload: payload.clone() };
             let replace = waiters.iter().any(|waiter| waiter.overwrites);
-            match self.store.keep(&entry, ttl, replace).await {
+            let kept = self.store.keep(&entry, ttl, replace).await;
+            crash::point("cache-set");
+            match kept {
                 Kept::Stored => return Told { expires_at: Some(expires_at), stored: true, ..told },
                 // An earlier completion of this very Job has kept it.
                 Kept::First(first) if Some(&first.job.uid) == job.metadata.uid.as_ref() => {

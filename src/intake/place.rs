@@ -8,6 +8,7 @@ use tracing::{debug, error, info, warn};
 use super::patience::Patience;
 use super::{Decision, Intake, Unsettled};
 use crate::cluster::{self, Claim, Placement, Target};
+use crate::crash;
 use crate::domain::lanes::{Candidate, Occupant, Ticket};
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::{Failure, FailureCode};
@@ -121,6 +122,7 @@ impl Intake {
     async fn known(&self, quest: &Quest<'_>) -> Option<Decision> {
         let Quest { request, plan, .. } = quest;
         let lookup = self.look_up(request, plan, quest.may_stand.then_some(&quest.waiter)).await;
+        crash::point("cache-read");
         if lookup.answered {
             return Some(Decision::Answered);
         }
@@ -193,6 +195,7 @@ impl Intake {
         }
         let placement = jobs.create_or_join(quest.plan, &quest.claim(looked_up)).await?;
         if let Placement::Created { uid } = &placement {
+            crash::point("created");
             slot.became(uid);
         }
         Ok(placement)

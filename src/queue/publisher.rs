@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::{CALL_TIMEOUT, Error, Message, call, connect, short};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
+use crate::crash;
 use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 use crate::telemetry::metrics::Metrics;
@@ -217,6 +218,7 @@ async fn publish(channel: &Channel, message: &Message) -> Result<Option<Confirma
     let failed = |source| Error::Amqp { action: "publish", source };
     let confirm =
         channel.basic_publish(exchange, routing_key, options, &message.body, properties).await.map_err(failed)?;
+    crash::point("event-sent");
     confirm.await.map(Some).map_err(failed)
 }
 

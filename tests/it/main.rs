@@ -17,6 +17,8 @@ mod checked;
 mod checker;
 mod collisions;
 mod command_line;
+#[cfg(feature = "crash-points")]
+mod crash_matrix;
 mod crashes;
 mod failures;
 mod fan_in;
@@ -42,3 +44,4 @@ mod replies;
 mod results;
 mod seed_job;
 mod set_aside;
+mod shipped;

@@ -116,6 +116,13 @@ impl Dispatcher {
         self.child.try_wait().expect("its state can be asked").is_some()
     }
 
+    /// Whether SIGSTOP has stopped it.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its state");
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
     /// What it has in memory.
     pub(crate) fn memory_kib(&self) -> u64 {
         self.status("VmRSS:")
