@@ -45,8 +45,9 @@ const FEW: [&str; 6] = [
 
 /// A Lease lasts 6 s, and is looked at by the others every 2 s.
 const LONGER_THAN_THE_LEASE: Duration = Duration::from_secs(9);
-/// How long the point is waited for.
-const REACHED_WITHIN: Duration = Duration::from_secs(90);
+/// How long the point is waited for, and in how many runs.
+const REACHED_WITHIN: Duration = Duration::from_secs(45);
+const TRIES: u64 = 3;
 /// What a dispatcher has told and not let go of yet may be told twice.
 const WINDOW: usize = 20;
 
@@ -66,6 +67,17 @@ impl Crash {
 
     /// Runs and judges it. Fails with what was wrong.
     async fn run(self) -> String {
+        for again in 0..TRIES {
+            let seed = self.seed + 1000 * again;
+            if let Some(figures) = (Self { seed, ..self.clone() }).try_once().await {
+                return figures;
+            }
+        }
+        panic!("{} was not reached in {TRIES} runs", self.name());
+    }
+
+    /// `None` when the dispatcher did not come to the point: one of three may own no shard that counts.
+    async fn try_once(self) -> Option<String> {
         let name = self.name();
         let world = World::new(&format!("crash-{}-{}", self.point, self.replicas)).await;
         let order = format!("{}:{}:{}", self.point, self.pass, self.way);
@@ -75,7 +87,9 @@ impl Crash {
             others.push(world.dispatcher().await);
         }
         let mut load = Load::begin(&world, Plan::new(60, 15.0, 8).seed(self.seed)).await;
-        self.strike(&mut struck).await;
+        if !self.strikes(&mut struck).await {
+            return None;
+        }
         load.fault(&name);
         if self.way == "STOP" {
             tokio::time::sleep(LONGER_THAN_THE_LEASE).await;
@@ -86,17 +100,20 @@ impl Crash {
         load.fault("healed");
         let history = load.finish().await;
         history.assert_clean(&Budget::of(1, WINDOW).with_skew(Duration::from_secs(2)));
-        format!("{name}: {}", history.figures())
+        Some(format!("{name}: {}", history.figures()))
     }
 
-    /// Waits until the process has met its end, or stands still.
-    async fn strike(&self, struck: &mut Dispatcher) {
+    /// Whether the process has met its end, or stands still, within the time of the load.
+    async fn strikes(&self, struck: &mut Dispatcher) -> bool {
         let begun = Instant::now();
         while !(if self.way == "STOP" { struck.is_stopped() } else { struck.has_ended() }) {
-            assert!(begun.elapsed() < REACHED_WITHIN, "{} was not reached", self.name());
+            if begun.elapsed() > REACHED_WITHIN {
+                return false;
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(struck.log().contains("crash point"), "{} ended otherwise", self.name());
+        true
     }
 }
 
