@@ -27,8 +27,9 @@ const POINTS: [(&str, usize); 13] = [
     ("terminal-seen", 2),
     ("result-captured", 2),
     ("cache-set", 2),
-    ("event-sent", 5),
-    ("event-confirmed", 5),
+    // After the answers that need no Job, which are the first.
+    ("event-sent", 16),
+    ("event-confirmed", 16),
     ("finalizer-removed", 2),
 ];
 const WAYS: [&str; 4] = ["abort", "KILL", "TERM", "STOP"];
