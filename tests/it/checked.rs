@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::support::checker::{Budget, History};
 use crate::support::{Dispatcher, Load, Plan, World};
 
-/// Requests that a dispatcher has in hand: what a kill may double.
-const WINDOW: usize = 64;
+/// Up to 32 Jobs are completed at once, and each of those has its waiters: what a kill may double.
+const WINDOW: usize = 150;
 
 fn clean(name: &str, history: &History, budget: &Budget) {
     println!("{name}: {}", history.figures());

@@ -149,11 +149,23 @@ fn an_event_id_of_another_request_is_found() {
 #[test]
 fn more_duplicates_than_the_faults_explain_are_found_and_no_fewer() {
     let mut made = good();
+    made.fault();
     made.tell_again("a");
     made.tell_again("b");
     broken(&made, Invariant::Budget, "2 duplicate answers, where the faults explain 0");
     kept(&made, &Budget::of(1, 2));
     assert_eq!(made.history.duplicates(), 2);
+}
+
+#[test]
+fn a_duplicate_that_no_fault_lies_before_is_found_whatever_the_budget() {
+    let mut made = good();
+    made.pause(3);
+    made.tell_again("b");
+    made.pause(3);
+    made.fault();
+    let violations = made.history.judge(&Budget::of(1, 9));
+    assert!(violations.iter().any(|violation| violation.what.contains("without a fault")), "{violations:#?}");
 }
 
 // I4: an answer tells the truth.
@@ -409,6 +421,7 @@ fn a_hit_after_the_job_is_gone_is_clean() {
 #[test]
 fn a_redelivered_request_that_is_answered_again_from_the_cache_is_a_duplicate_and_no_disagreement() {
     let mut made = good();
+    made.fault();
     made.tell("b", "u1", "cache");
     kept(&made, &Budget::of(1, 1));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobquay::domain::outcome::digest;
 use serde_json::json;
 
-use crate::support::checker::{Asked, Claim, Deadline, End, History, Mode, Sight, Told, Wish, Work};
+use crate::support::checker::{Asked, Claim, Deadline, End, Fault, History, Mode, Sight, Told, Wish, Work};
 
 pub(super) const REPLIES: &str = "replies.one";
 
@@ -58,6 +58,11 @@ impl Made {
             sent: 1,
             confirmed: Some(at + Duration::from_millis(5)),
         });
+    }
+
+    pub(super) fn fault(&mut self) {
+        let at = self.tick();
+        self.history.faults.push(Fault { at, what: "killed".into() });
     }
 
     /// A Job for `creator`.

@@ -119,6 +119,12 @@ impl History {
         report
     }
 
+    /// Of how many waiters how many were told after their Job was seen let go.
+    pub(crate) fn told_late(&self) -> (usize, usize) {
+        let (all, early) = release::early(&Index::of(self));
+        (early.len(), all)
+    }
+
     /// Answers beyond those that were owed.
     pub(crate) fn duplicates(&self) -> usize {
         let index = Index::of(self);

@@ -12,6 +12,7 @@ pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     violations.extend(requests.iter().filter_map(|asked| disagreement(index, asked)));
     violations.extend(index.history.events.iter().filter_map(|told| misplaced(index, told)));
     violations.extend(duplicates(index, budget));
+    violations.extend(requests.iter().filter_map(|asked| inexplicable(index, budget, asked)));
     violations
 }
 
@@ -84,6 +85,20 @@ fn duplicates(index: &Index<'_>, budget: &Budget) -> Option<Violation> {
         requests: often.iter().map(|asked| asked.id.clone()).collect(),
         what: format!("{count} duplicate answers, where the faults explain {}", budget.duplicates),
     })
+}
+
+/// Between an answer and its duplicate something has failed.
+fn inexplicable(index: &Index<'_>, budget: &Budget, asked: &Asked) -> Option<Violation> {
+    if index.duplicates(asked) == 0 {
+        return None;
+    }
+    let faults = &index.history.faults;
+    let between = |before: &Told, after: &Told| {
+        faults.iter().any(|fault| before.at <= fault.at + budget.skew && fault.at <= after.at + budget.skew)
+    };
+    let pair = index.events(&asked.id).windows(2).find(|pair| !between(pair[0], pair[1]))?;
+    let what = format!("{} was told at {:.3?} and again at {:.3?} without a fault", asked.id, pair[0].at, pair[1].at);
+    Some(Violation::of(Invariant::Budget, &asked.id, what))
 }
 
 /// Whether the request was told anything by the time of `limit`.

@@ -9,9 +9,19 @@ pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     each.chain(habitually_early(index)).collect()
 }
 
-/// Two recordings may disagree by a little on what came first, once and again; not most of the time.
+/// Two recordings may disagree by a little on what came first, once and again; not as a habit.
 fn habitually_early(index: &Index<'_>) -> Option<Violation> {
     const ENOUGH: usize = 10;
+    let (all, early) = early(index);
+    (all >= ENOUGH && early.len() * 5 > all).then(|| Violation {
+        invariant: Invariant::I7,
+        what: format!("{} of {all} waiters were told only after their Jobs were let go", early.len()),
+        requests: early,
+    })
+}
+
+/// How many waiters there were, and those that were told after their Job was seen let go.
+pub(super) fn early(index: &Index<'_>) -> (usize, Vec<String>) {
     let released = index.jobs.values().filter_map(|story| Some((story, story.released()?)));
     let (mut all, mut early) = (0, Vec::new());
     for (story, released) in released {
@@ -22,11 +32,7 @@ fn habitually_early(index: &Index<'_>) -> Option<Violation> {
             }
         }
     }
-    (all >= ENOUGH && early.len() * 2 > all).then(|| Violation {
-        invariant: Invariant::I7,
-        what: format!("{} of {all} waiters were told only after their Jobs were let go", early.len()),
-        requests: early,
-    })
+    (all, early)
 }
 
 fn judge_one(index: &Index<'_>, budget: &Budget, story: &Story<'_>) -> Vec<Violation> {

@@ -18,11 +18,13 @@ impl History {
         let uids: std::collections::BTreeSet<_> = self.jobs.iter().map(|sight| &sight.uid).collect();
         let sent: usize = self.requests.iter().map(|asked| asked.sent).sum();
         format!(
-            "{} requests sent {sent} times, {} answers ({} duplicates) {states:?}, {} Jobs; answered within {:.2?} (median), {:.2?} (p99), {:.2?} (last){}",
+            "{} requests sent {sent} times, {} answers ({} duplicates) {states:?}, {} Jobs; {} of {} waiters told after the release; answered within {:.2?} (median), {:.2?} (p99), {:.2?} (last){}",
             self.requests.len(),
             self.events.len(),
             self.duplicates(),
             uids.len(),
+            self.told_late().0,
+            self.told_late().1,
             at(0.5),
             at(0.99),
             at(1.0),
