@@ -17,41 +17,52 @@ use crate::support::checker::Told;
 
 pub(super) struct Reader {
     pub(super) queue: String,
-    told: Arc<Mutex<Vec<Told>>>,
+    notes: Arc<Mutex<Notes>>,
     task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Notes {
+    told: Vec<Told>,
+    /// Held against the schema when all is over: that takes long, and would put the times off.
+    bodies: Vec<Vec<u8>>,
 }
 
 impl Reader {
     pub(super) fn start(url: String, queue: String, begun: Instant) -> Self {
-        let told = Arc::default();
-        let task = tokio::spawn(run(url, queue.clone(), begun, Arc::clone(&told)));
-        Self { queue, told, task }
+        let notes = Arc::default();
+        let task = tokio::spawn(run(url, queue.clone(), begun, Arc::clone(&notes)));
+        Self { queue, notes, task }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.told.lock().expect("nobody panics with it").len()
+        self.notes.lock().expect("nobody panics with it").told.len()
     }
 
     /// Whose answers have come.
     pub(super) fn requests(&self) -> HashSet<String> {
-        self.told.lock().expect("nobody panics with it").iter().map(|told| told.request.clone()).collect()
+        self.notes.lock().expect("nobody panics with it").told.iter().map(|told| told.request.clone()).collect()
     }
 
-    /// What was written down; fails where the reader did, which it does on an event that is none.
+    /// What was written down; fails on an event that does not fit its schema.
     pub(super) async fn finish(self) -> Vec<Told> {
         self.task.abort();
         if let Err(error) = self.task.await {
             assert!(error.is_cancelled(), "the reader of {} died: {error}", self.queue);
         }
-        std::mem::take(&mut self.told.lock().expect("nobody panics with it"))
+        let Notes { told, bodies } = std::mem::take(&mut *self.notes.lock().expect("nobody panics with it"));
+        for body in bodies {
+            Event::parse(&body);
+        }
+        told
     }
 }
 
-async fn run(url: String, queue: String, begun: Instant, told: Arc<Mutex<Vec<Told>>>) {
+async fn run(url: String, queue: String, begun: Instant, notes: Arc<Mutex<Notes>>) {
     let mut seen = HashSet::new();
     loop {
         // A broken connection is made anew; what was not acknowledged comes again.
-        let _ = read(&url, &queue, begun, &told, &mut seen).await;
+        let _ = read(&url, &queue, begun, &notes, &mut seen).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
@@ -60,7 +71,7 @@ async fn read(
     url: &str,
     queue: &str,
     begun: Instant,
-    told: &Mutex<Vec<Told>>,
+    notes: &Mutex<Notes>,
     seen: &mut HashSet<String>,
 ) -> Result<(), lapin::Error> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
@@ -73,9 +84,11 @@ async fn read(
         // One that the broker hands out again to this reader is no second answer.
         let known = event.as_ref().is_some_and(|event| !seen.insert(event.id.clone()));
         if let Some(event) = event.filter(|_| !(known && delivery.redelivered)) {
-            told.lock().expect("nobody panics with it").push(event);
+            notes.lock().expect("nobody panics with it").told.push(event);
         }
-        delivery.acker.ack(BasicAckOptions::default()).await?;
+        let acker = delivery.acker;
+        notes.lock().expect("nobody panics with it").bodies.push(delivery.data);
+        acker.ack(BasicAckOptions::default()).await?;
     }
     Ok(())
 }
@@ -83,7 +96,7 @@ async fn read(
 /// `None` for one that ends nothing.
 fn event(queue: &str, begun: Instant, delivery: &Delivery) -> Option<Told> {
     let at = begun.elapsed();
-    let body = Event::parse(&delivery.data);
+    let body: Value = serde_json::from_slice(&delivery.data).expect("an event is JSON");
     let data = &body["data"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let result = &data["result"];
