@@ -9,9 +9,10 @@ pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     each.chain(habitually_early(index)).collect()
 }
 
-/// Two recordings may disagree by a little on what came first, once and again; not as a habit.
+/// Two recordings may disagree by a little on what came first: a broker hands out the first events after a pause
+/// some 40 ms late. In a short run that may be many; in a long one it is no habit.
 fn habitually_early(index: &Index<'_>) -> Option<Violation> {
-    const ENOUGH: usize = 10;
+    const ENOUGH: usize = 100;
     let (all, early) = early(index);
     (all >= ENOUGH && early.len() * 5 > all).then(|| Violation {
         invariant: Invariant::I7,
