@@ -51,3 +51,7 @@ rabbitmq_ready() {
   curl -fs -o /dev/null -u guest:guest "http://127.0.0.1:$management_port/api/health/checks/port-listener/$rabbitmq_port"
 }
 rabbitmq_then() { :; }
+
+rabbitmqctl_here() {
+  HOME=$dir/rabbitmq ERL_EPMD_PORT=$epmd_port exec /usr/lib/rabbitmq/bin/rabbitmqctl -q -n "$id@localhost" "$@"
+}

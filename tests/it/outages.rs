@@ -162,3 +162,56 @@ async fn everything_away_at_once_for_more_than_a_minute_loses_nothing() {
     dispatcher.ready().await;
     world.settled().await;
 }
+
+/// The broker stops reading from whoever publishes. Answers wait, and what they are owed by holds them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_of_the_broker_delays_answers_and_loses_none() {
+    let world = World::alone("alarm").await;
+    let recorder = world.recorder();
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    for (name, raise, lower) in [
+        ("memory", ["set_vm_memory_high_watermark", "0.0001"], ["set_vm_memory_high_watermark", "0.25"]),
+        ("disk", ["set_disk_free_limit", "100000GB"], ["set_disk_free_limit", "50MB"]),
+    ] {
+        let owed = send(&producer, name, 8).await;
+        STACK.rabbitmqctl(&raise);
+        let early = producer.event_within(Duration::from_secs(12)).await;
+        STACK.rabbitmqctl(&lower);
+        let begun = std::time::Instant::now();
+        let mut events = all_answers(&mut producer, &owed).await;
+        println!("{name}: all answered {:.1} s after the alarm", begun.elapsed().as_secs_f64());
+        events.extend(early);
+        assert_agreement(&events);
+        assert!(events.iter().all(|event| event.state() == "succeeded"), "{name}");
+        dispatcher.ready().await;
+    }
+    assert!(!dispatcher.has_ended());
+    recorder.assert_sound();
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_taken_away_and_given_back_lose_nothing() {
+    let world = World::new("rights").await;
+    let user = format!("dispatcher-{}", world.name);
+    world.broker.set_permissions(&user, "secret", ".*", ".*");
+    let url = world.broker.url().replace("guest:guest", &format!("{user}:secret"));
+    // Whoever may declare has done so.
+    world.dispatcher().await.kill();
+    let dispatcher = world.dispatcher_with(&[&format!("amqp.url={url}"), "amqp.topology=check"]).await;
+    let mut producer = world.producer().await;
+    let mut owed = send(&producer, "before", 4).await;
+    world.broker.set_permissions(&user, "secret", "^$", "^$");
+    eventually("connections to close", async || (world.broker.close_connections() > 0).then_some(())).await;
+    dispatcher.unready().await;
+    producer = producer.reconnect(&world.broker.url()).await;
+    owed.extend(send(&producer, "during", 4).await);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    world.broker.set_permissions(&user, "secret", ".*", ".*");
+    let events = all_answers(&mut producer, &owed).await;
+    assert_agreement(&events);
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    dispatcher.ready().await;
+    world.settled().await;
+}

@@ -66,6 +66,17 @@ impl Stack {
 }
 
 impl Stack {
+    /// Runs `rabbitmqctl` on the stack's broker.
+    pub(crate) fn rabbitmqctl(&self, words: &[&str]) {
+        let output = Command::new(root().join("deploy/local/stack"))
+            .arg("rabbitmqctl")
+            .args(words)
+            .env("STACK_DIR", &self.dir)
+            .output()
+            .expect("deploy/local/stack can be run");
+        assert!(output.status.success(), "rabbitmqctl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Sends a signal to the process of a part, by its pid file.
     pub(crate) fn signal(&self, part: &str, signal: &str) {
         let file = self.dir.join("run").join(format!("{part}.pid"));
