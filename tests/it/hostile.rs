@@ -162,11 +162,9 @@ async fn what_no_client_can_parse_is_parked_and_its_neighbours_are_answered() {
     let mut answered: Vec<_> = producer.events(10).await.iter().map(|event| event.request_id().to_owned()).collect();
     answered.sort();
     assert_eq!(answered, neighbours);
-    let mut parked = 0;
     eventually("all of them are parked", async || {
-        // This client cannot read them either, so the management API looks.
-        parked += world.broker.drain("jobquay.dead").len();
-        (parked == cases.len()).then_some(())
+        // No client can read them, and the management API of RabbitMQ 4 fails on them.
+        (world.broker.queue("jobquay.dead")["messages"] == cases.len()).then_some(())
     })
     .await;
     dispatcher.says("\"prefetch\":256").await;

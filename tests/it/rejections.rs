@@ -168,8 +168,8 @@ async fn a_correlation_id_that_is_not_utf8_is_parked_by_the_broker_and_its_neigh
     dispatcher.says("a message that the AMQP client cannot parse").await;
     // Parked where nobody consumes, and service goes on by itself.
     eventually("it is parked", async || {
-        // This client cannot read the message either, so the management API looks.
-        (!world.broker.drain("jobquay.dead").is_empty()).then_some(())
+        // No client can read the message, and the management API of RabbitMQ 4 fails on it.
+        (world.broker.queue("jobquay.dead")["messages"] == 1).then_some(())
     })
     .await;
     let event = producer.ask(Request::template("script", &json!({"script": "echo again"}))).await;
