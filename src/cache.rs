@@ -11,7 +11,7 @@ mod upload;
 
 pub use envelope::{Entry, Invalid, decode, encode};
 pub use seal::Seal;
-pub use store::{Kept, Lookup, Store};
+pub use store::{ANSWERING, Kept, Lookup, Store};
 pub use upload::Upload;
 
 use crate::domain::key::RequestKey;

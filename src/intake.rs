@@ -15,6 +15,7 @@ mod cancel;
 mod lookup;
 mod patience;
 mod place;
+mod quest;
 mod undertaker;
 
 use std::panic::AssertUnwindSafe;
@@ -115,8 +116,12 @@ impl Intake {
 
     async fn settle(&self, delivery: &Delivery) -> Result<(), Unsettled> {
         let arrival = &delivery.arrival;
-        if delivery.origin == Origin::Intruder {
-            return self.bury(delivery, "it was put into a lane by somebody else than jobquay").await;
+        match delivery.origin {
+            Origin::Requests | Origin::Lane => {}
+            Origin::Intruder => {
+                return self.bury(delivery, "it was put into a lane by somebody else than jobquay").await;
+            }
+            Origin::Poison => return self.lay_to_rest(arrival).await,
         }
         let request = match request::parse(arrival, self.max_body) {
             Ok(Asked::Run(request)) => *request,

@@ -156,7 +156,7 @@ async fn start(
     });
     tasks.spawn("undertaker", {
         let (stop, intake) = (stop.clone(), Arc::clone(&intake));
-        async move { poison.run(stop, |delivery| Arc::clone(&intake).handle_poisoned(delivery)).await }
+        async move { poison.run(stop, |delivery| Arc::clone(&intake).handle(delivery)).await }
     });
     tasks.spawn("intake", {
         let stop = stop.clone();

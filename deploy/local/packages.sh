@@ -24,6 +24,7 @@ packages_of() {
     redis) echo redis-server=/usr/bin/redis-server ;;
     etcd) echo openssl=/usr/bin/openssl curl=/usr/bin/curl ;;
     containerd) echo containerd=/usr/bin/containerd runc=/usr/sbin/runc containernetworking-plugins=/usr/lib/cni/ptp busybox-static=/bin/busybox ;;
+    tests) echo faketime=/usr/bin/faketime ;;
     dispatcher*) echo curl=/usr/bin/curl ;;
   esac
 }

@@ -17,6 +17,9 @@ use crate::telemetry::metrics::Metrics;
 /// The memory that a request was answered; longer than a broker redelivers.
 const ANSWERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
+/// Whoever has marked a waiter as cancelled has told it so, and recorded it, within this; or has died.
+pub const ANSWERING: Duration = Duration::from_secs(5);
+
 /// The result cache.
 pub struct Store {
     pub(super) connection: ConnectionManager,
@@ -199,6 +202,19 @@ impl Store {
         let mut command = redis::cmd("EXISTS");
         command.arg(answered_key(waiter_id));
         self.ask::<bool>(&command, self.write_timeout, &self.metrics.cache_lookups).await.unwrap_or_default()
+    }
+
+    /// As [`Self::was_answered`], of an answer that somebody else may be giving just now.
+    pub async fn is_answered_by(&self, waiter_id: &str, until: Instant) -> bool {
+        loop {
+            if self.was_answered(waiter_id).await {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(ANSWERING / 20).await;
+        }
     }
 
     /// Remembers that a request was cancelled, for when it comes. Best effort: `false` when the cache is away.

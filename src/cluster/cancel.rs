@@ -15,7 +15,7 @@ use crate::domain::waiter::Waiter;
 pub enum Withdrawn {
     /// It is marked now, and to be told so.
     Cancelled,
-    /// Somebody has marked it before, who tells it so; or the completion does.
+    /// It was marked before: by somebody else, who tells it so, or by a call that had no answer.
     Already,
     /// The Job has come to its end, or the waiter is not on it.
     TooLate,
@@ -64,7 +64,7 @@ impl Jobs {
             // `None`: somebody wrote at the same time, and it has to be looked at again.
             let Some(job) = marked else { continue };
             if self.delete_unwanted(&job).await? {
-                return Ok(if already && !marked_here { Withdrawn::Already } else { Withdrawn::Cancelled });
+                return Ok(if marked_here { Withdrawn::Cancelled } else { Withdrawn::Already });
             }
         }
     }

@@ -2,11 +2,12 @@
 //! those whose canceller died before it did, for once the Job is let go nothing says that they are owed.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use k8s_openapi::api::batch::v1::Job;
-use tokio::time::{Instant, sleep};
 
-use super::{Claimed, Completion, SETTLING, claimed, timings};
+use super::{Claimed, Completion, claimed, timings};
+use crate::cache::ANSWERING;
 use crate::domain::event::{Event, Verdict};
 use crate::domain::job;
 use crate::domain::waiter::Waiter;
@@ -20,30 +21,18 @@ impl Completion {
         cancelled: Vec<Waiter>,
         answered: &mut HashSet<Claimed>,
     ) -> Result<(), queue::Error> {
-        let until = Instant::now() + SETTLING;
+        let until = Instant::now() + ANSWERING;
         for waiter in cancelled {
             if answered.contains(&claimed(&waiter)) {
                 continue;
             }
-            if !self.is_recorded(&waiter, until).await {
+            // Without Redis there is no record, and it is told a second time.
+            if !self.store.is_answered_by(&waiter.id(), until).await {
                 self.tell_cancelled(job, &waiter).await?;
             }
             answered.insert(claimed(&waiter));
         }
         Ok(())
-    }
-
-    /// Whether its answer is recorded by then. Without Redis none is, and it is told a second time.
-    async fn is_recorded(&self, waiter: &Waiter, until: Instant) -> bool {
-        loop {
-            if self.store.was_answered(&waiter.id()).await {
-                return true;
-            }
-            if Instant::now() >= until {
-                return false;
-            }
-            sleep(SETTLING / 8).await;
-        }
     }
 
     async fn tell_cancelled(&self, job: &Job, waiter: &Waiter) -> Result<(), queue::Error> {

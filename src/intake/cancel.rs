@@ -3,11 +3,14 @@
 //! What stands on a Job is marked there. What is still queued is remembered, and answered when it comes;
 //! that memory is in Redis, and without Redis a queued request runs all the same.
 
+use std::time::Instant;
+
 use serde_json::json;
 use tracing::{info, warn};
 
 use super::patience::Patience;
 use super::{Decision, Intake, Unsettled};
+use crate::cache::ANSWERING;
 use crate::cluster::{self, Withdrawn};
 use crate::domain::event::{ResultView, Verdict};
 use crate::domain::manifest::Plan;
@@ -59,13 +62,7 @@ impl Intake {
                 Withdrawn::Cancelled | Withdrawn::Already => CANCELLED,
                 Withdrawn::TooLate => FINISHED,
             };
-            // An earlier delivery of this cancellation may have marked it, and died.
-            let owed = match withdrawn {
-                Withdrawn::Cancelled => true,
-                Withdrawn::Already => arrival.redelivered && !self.store.was_answered(&waiter.id()).await,
-                Withdrawn::TooLate => false,
-            };
-            if owed {
+            if self.owes_cancelled(withdrawn, &waiter).await {
                 self.answer(waiter, Verdict::Cancelled { reason }).await?;
             }
         }
@@ -95,9 +92,20 @@ impl Intake {
     /// Takes a request off its Job again that was cancelled just while it found its place there.
     pub(super) async fn withdraw(&self, plan: &Plan, waiter: &Waiter, reason: &str) -> Result<Decision, Unsettled> {
         let (jobs, job) = (self.jobs_of(plan), plan.name());
-        match self.patiently(CANCEL, || jobs.withdraw(&job, waiter, reason)).await? {
-            Withdrawn::Cancelled => Ok(Decision::Cancelled(reason.to_owned())),
-            Withdrawn::Already | Withdrawn::TooLate => Ok(Decision::Placed),
+        let withdrawn = self.patiently(CANCEL, || jobs.withdraw(&job, waiter, reason)).await?;
+        Ok(match self.owes_cancelled(withdrawn, waiter).await {
+            true => Decision::Cancelled(reason.to_owned()),
+            false => Decision::Placed,
+        })
+    }
+
+    /// Whether it is this handler that has to tell the waiter. One that was marked before is told by whoever did
+    /// it, unless that one has died.
+    async fn owes_cancelled(&self, withdrawn: Withdrawn, waiter: &Waiter) -> bool {
+        match withdrawn {
+            Withdrawn::Cancelled => true,
+            Withdrawn::Already => !self.store.is_answered_by(&waiter.id(), Instant::now() + ANSWERING).await,
+            Withdrawn::TooLate => false,
         }
     }
 

@@ -5,60 +5,26 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
 
-use super::patience::Patience;
+use super::quest::{Quest, Unplaced};
 use super::{Decision, Intake, Unsettled};
-use crate::cluster::{self, Claim, Placement, Target};
+use crate::cluster::{Placement, Target};
 use crate::crash;
-use crate::domain::lanes::{Candidate, Occupant, Ticket};
+use crate::domain::lanes::Ticket;
 use crate::domain::manifest::Plan;
-use crate::domain::outcome::{Failure, FailureCode};
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{CacheMode, Request};
 use crate::domain::waiter::Waiter;
-use crate::queue::{self, Delivery};
+use crate::queue::Delivery;
 use crate::slots::{Slot, Turn};
 use crate::telemetry::chain;
-
-/// An API server gives up on a call after 60 s, and then it has taken effect or never will.
-const UNDECIDED_FOR: Duration = Duration::from_secs(75);
-
-/// Why a request found no place this time; it is tried again.
-#[derive(Debug, thiserror::Error)]
-enum Unplaced {
-    #[error(transparent)]
-    Queue(#[from] queue::Error),
-    #[error(transparent)]
-    Cluster(#[from] cluster::Error),
-}
 
 /// What a request may do next.
 enum Leave {
     Begin(Slot),
-    /// A Job of its key lives, or may have its waiter already: joining needs no slot.
+    /// A Job of its key lives: joining needs no slot.
     Join,
     Park,
     LookAgain,
-}
-
-/// What is known of a request's place so far.
-struct Quest<'a> {
-    request: &'a Request,
-    delivery: &'a Delivery,
-    plan: &'a Plan,
-    waiter: Waiter,
-    /// The leave to begin, got while waiting.
-    slot: Option<Slot>,
-    /// A Job that has ended and holds the name.
-    in_the_way: Option<String>,
-    /// An earlier try may have put the request on a Job.
-    may_stand: bool,
-    /// Since when a call may have taken effect that had no answer.
-    undecided: Option<Instant>,
-    /// Its Job was looked at because it may stand there.
-    looked: bool,
-    /// Since when a quota has kept the Job from being created.
-    over_quota: Option<Instant>,
-    patience: Patience,
 }
 
 impl Intake {
@@ -70,19 +36,7 @@ impl Intake {
         delivery: &Delivery,
         plan: &Plan,
     ) -> Result<Decision, Unsettled> {
-        let mut quest = Quest {
-            request,
-            delivery,
-            plan,
-            waiter: self.claimant(request),
-            slot: None,
-            in_the_way: None,
-            may_stand: request.redelivered || request.parked,
-            undecided: request.redelivered.then(Instant::now),
-            looked: false,
-            over_quota: None,
-            patience: Patience::new(),
-        };
+        let mut quest = Quest::new(request, delivery, plan, self.claimant(request));
         loop {
             let late = request.deadline.filter(|deadline| *deadline < Timestamp::now());
             if let Some(deadline) = late.filter(|_| !quest.may_stand) {
@@ -224,8 +178,8 @@ impl Intake {
         if let Some(slot) = quest.slot.take() {
             return Ok(Leave::Begin(slot));
         }
+        let candidate = quest.candidate();
         let Quest { request, delivery, plan, .. } = quest;
-        let candidate = candidate(request, plan);
         let ticket = Ticket { since: delivery.arrival.received_at, order: delivery.order };
         if self.slots.is_bounded(&candidate) {
             tokio::select! {
@@ -239,7 +193,6 @@ impl Intake {
         if !request.parked {
             return Ok(match self.slots.take(ticket, &candidate) {
                 Some(slot) => Leave::Begin(slot),
-                None if quest.may_stand && !std::mem::replace(&mut quest.looked, true) => Leave::Join,
                 None => Leave::Park,
             });
         }
@@ -270,44 +223,6 @@ impl Intake {
         }
         warn!(error = chain(&error), "no place for a request yet; trying again");
         quest.patience.wait(&self.stop).await
-    }
-}
-
-impl Quest<'_> {
-    fn claim(&self, looked_up: Instant) -> Claim<'_> {
-        Claim {
-            waiter: &self.waiter,
-            may_stand: self.may_stand,
-            undecided: self.undecided.is_some_and(|since| since.elapsed() < UNDECIDED_FOR),
-            may_join: self.request.on_duplicate.may_join(),
-            wants_new: self.request.cache.mode == CacheMode::Refresh,
-            looked_up,
-        }
-    }
-
-    /// A quota empties and fills again, so it is waited for as long as the Job may take to start.
-    fn out_of_quota(&mut self, error: &Unplaced) -> Option<Failure> {
-        let Unplaced::Cluster(error) = error else { return None };
-        let why = error.quota()?;
-        let since = self.over_quota.get_or_insert_with(Instant::now);
-        let start = self.plan.limits.start;
-        (since.elapsed() >= start)
-            .then(|| Failure::of_result(FailureCode::StartQuota, format!("no room within {start:?}: {why}")))
-    }
-}
-
-fn candidate(request: &Request, plan: &Plan) -> Candidate {
-    Candidate {
-        occupant: Occupant {
-            lane: plan.lane.clone(),
-            template: plan.template.clone(),
-            producer: request.producer.clone(),
-            namespace: plan.namespace.clone(),
-            job: plan.name(),
-        },
-        template_limit: plan.in_flight,
-        producer_limit: plan.producer_in_flight,
-        rate: plan.rate,
     }
 }
 

@@ -1,10 +1,7 @@
 //! The last word to a request that the broker has given up: it was delivered time and again, and each time
 //! what had it in hand died. Nothing is run for it, and it is not tried another time.
 
-use std::sync::Arc;
 use std::time::Instant;
-
-use tracing::info;
 
 use super::{Intake, Unsettled};
 use crate::cluster::{Claim, Placement};
@@ -13,25 +10,14 @@ use crate::domain::manifest::Plan;
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{self, Arrival, Asked, Request};
 use crate::domain::waiter::Waiter;
-use crate::queue::Delivery;
 
 const WHY: &str = "the broker gave it up: whenever it was taken in hand, the dispatcher died, by it or by another request \
      that was in hand with it";
 
 impl Intake {
     /// Settles one delivery of the poison queue.
-    pub async fn handle_poisoned(self: Arc<Self>, delivery: Delivery) {
+    pub(super) async fn lay_to_rest(&self, arrival: &Arrival) -> Result<(), Unsettled> {
         self.metrics.poisoned.inc();
-        match self.lay_to_rest(&delivery.arrival).await {
-            Ok(()) => delivery.ack().await,
-            Err(why) => {
-                info!(reason = %why, "handed back");
-                delivery.requeue().await;
-            }
-        }
-    }
-
-    async fn lay_to_rest(&self, arrival: &Arrival) -> Result<(), Unsettled> {
         let waiter = match request::parse(arrival, self.max_body) {
             Err(unparsed) => return self.reject(arrival, unparsed.waiter, &unparsed.rejection).await,
             Ok(Asked::Cancel(cancel)) => cancel.waiter,

@@ -15,6 +15,7 @@ use crate::telemetry::chain;
 /// The queues of a dispatcher, the first of which it cannot start without.
 pub const QUEUES: [&str; 3] = [REQUESTS, DEAD, UNDELIVERABLE];
 
+/// Deliveries of one poisoned request; the policy of deploy/rabbitmq says the same.
 const POISON_LIMIT: i64 = 10;
 
 /// Makes or checks what the consumer needs.

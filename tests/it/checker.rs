@@ -526,13 +526,12 @@ fn a_release_that_is_seen_a_moment_before_the_answer_is_clean() {
 }
 
 #[test]
-fn a_request_that_its_cancellation_meets_may_be_told_by_both_and_no_third_time() {
+fn a_request_that_its_cancellation_meets_is_told_by_one_of_them() {
     let mut made = Made::default();
     made.ask("a", run(work("k")));
     made.ask("stop", Wish::Cancel("a".into()));
     made.tell_cancellation("stop", "awaited");
     made.say("a", "cancelled", "cancelled");
-    made.tell_again("a");
     kept(&made, &Budget::of(0, 0));
     made.tell_again("a");
     broken(&made, Invariant::Budget, "1 duplicate answers");

@@ -1,11 +1,11 @@
 //! The three links of a dispatcher through Toxiproxy, each of which can be made worse and good again.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use url::Url;
 
+use super::dispatcher::free_port;
 use super::stack::{STACK, root};
 use super::{World, eventually};
 
@@ -96,8 +96,4 @@ impl Link {
             Self::Kubernetes => "kubernetes",
         }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").port()
 }

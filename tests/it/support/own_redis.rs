@@ -1,10 +1,10 @@
 //! A Redis of a test's own, which can be frozen, filled and made read-only without a neighbour noticing.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use redis::aio::MultiplexedConnection;
 
+use super::dispatcher::free_port;
 use super::eventually;
 use super::stack::STACK;
 
@@ -16,7 +16,7 @@ pub(crate) struct OwnRedis {
 
 impl OwnRedis {
     pub(crate) async fn start(name: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").port();
+        let port = free_port();
         let dir = STACK.dir.join("log").join(format!("redis-{name}-{port}"));
         std::fs::create_dir_all(&dir).expect("a folder");
         let redis = Self { child: spawn(port, &dir, &[]), port, dir };

@@ -56,12 +56,9 @@ impl<'a> Index<'a> {
         self.cancelled.contains(id)
     }
 
-    /// Answers beyond what the request was owed: one for each time it was sent, and one more where a cancellation
-    /// met it just as it found its place, for both tell it then.
+    /// Answers beyond what the request was owed: one for each time it was sent.
     pub(super) fn duplicates(&self, asked: &Asked) -> usize {
-        let events = self.events(&asked.id);
-        let met = events.len() > 1 && events.iter().all(|told| told.state == "cancelled");
-        events.len().saturating_sub(asked.sent + usize::from(met && self.is_cancelled(&asked.id)))
+        self.events(&asked.id).len().saturating_sub(asked.sent)
     }
 
     /// The Jobs that the request stood on.

@@ -1,0 +1,99 @@
+//! What one request has found out on its way to a place, kept from one try to the next.
+
+use std::time::{Duration, Instant};
+
+use super::patience::Patience;
+use crate::cluster::{self, Claim};
+use crate::domain::lanes::{Candidate, Occupant};
+use crate::domain::manifest::Plan;
+use crate::domain::outcome::{Failure, FailureCode};
+use crate::domain::request::{CacheMode, Request};
+use crate::domain::waiter::Waiter;
+use crate::queue::{self, Delivery};
+use crate::slots::Slot;
+
+/// An API server gives up on a call after 60 s, and then it has taken effect or never will.
+const UNDECIDED_FOR: Duration = Duration::from_secs(75);
+
+/// Why a request found no place this time; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unplaced {
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+}
+
+/// What is known of a request's place so far.
+pub(super) struct Quest<'a> {
+    pub(super) request: &'a Request,
+    pub(super) delivery: &'a Delivery,
+    pub(super) plan: &'a Plan,
+    pub(super) waiter: Waiter,
+    /// The leave to begin, got while waiting.
+    pub(super) slot: Option<Slot>,
+    /// A Job that has ended and holds the name.
+    pub(super) in_the_way: Option<String>,
+    /// An earlier try may have put the request on a Job.
+    pub(super) may_stand: bool,
+    /// Since when a call may have taken effect that had no answer.
+    pub(super) undecided: Option<Instant>,
+    /// Since when a quota has kept the Job from being created.
+    over_quota: Option<Instant>,
+    pub(super) patience: Patience,
+}
+
+impl<'a> Quest<'a> {
+    pub(super) fn new(request: &'a Request, delivery: &'a Delivery, plan: &'a Plan, waiter: Waiter) -> Self {
+        Self {
+            request,
+            delivery,
+            plan,
+            waiter,
+            slot: None,
+            in_the_way: None,
+            may_stand: request.redelivered || request.parked,
+            undecided: request.redelivered.then(Instant::now),
+            over_quota: None,
+            patience: Patience::new(),
+        }
+    }
+
+    pub(super) fn claim(&self, looked_up: Instant) -> Claim<'_> {
+        Claim {
+            waiter: &self.waiter,
+            may_stand: self.may_stand,
+            undecided: self.undecided.is_some_and(|since| since.elapsed() < UNDECIDED_FOR),
+            may_join: self.request.on_duplicate.may_join(),
+            wants_new: self.request.cache.mode == CacheMode::Refresh,
+            looked_up,
+        }
+    }
+
+    /// A quota empties and fills again, so it is waited for as long as the Job may take to start.
+    pub(super) fn out_of_quota(&mut self, error: &Unplaced) -> Option<Failure> {
+        let Unplaced::Cluster(error) = error else { return None };
+        let why = error.quota()?;
+        let since = self.over_quota.get_or_insert_with(Instant::now);
+        let start = self.plan.limits.start;
+        (since.elapsed() >= start)
+            .then(|| Failure::of_result(FailureCode::StartQuota, format!("no room within {start:?}: {why}")))
+    }
+
+    /// For a slot.
+    pub(super) fn candidate(&self) -> Candidate {
+        let Self { request, plan, .. } = self;
+        Candidate {
+            occupant: Occupant {
+                lane: plan.lane.clone(),
+                template: plan.template.clone(),
+                producer: request.producer.clone(),
+                namespace: plan.namespace.clone(),
+                job: plan.name(),
+            },
+            template_limit: plan.in_flight,
+            producer_limit: plan.producer_in_flight,
+            rate: plan.rate,
+        }
+    }
+}
