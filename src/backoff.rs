@@ -22,7 +22,7 @@ impl Backoff {
         Self::new(Duration::from_millis(200), Duration::from_secs(10))
     }
 
-    /// For calls to the API server: 100 ms to 5 s, so that an outage of minutes costs tens of calls.
+    /// For calls to the API server and watches on it: 100 ms to 5 s, so that an outage of minutes costs tens of calls.
     pub fn for_calls() -> Self {
         Self::new(Duration::from_millis(100), Duration::from_secs(5))
     }
@@ -45,6 +45,21 @@ impl Backoff {
 
     pub fn tries(&self) -> u32 {
         self.tries
+    }
+}
+
+/// For watches, which never give up.
+impl Iterator for Backoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.next_delay())
+    }
+}
+
+impl kube::runtime::utils::Backoff for Backoff {
+    fn reset(&mut self) {
+        self.reset();
     }
 }
 

@@ -25,9 +25,9 @@ use crate::telemetry::chain;
 const TICK: Duration = Duration::from_secs(1);
 /// A Job that was looked at for nothing is looked at again after this.
 const AGAIN: Duration = Duration::from_secs(10);
-/// After the API server was away, what it says of pods is as old as that: a node tells it within seconds what
-/// has ended meanwhile, and the watch can take 30 s to notice that it is back.
-const SETTLING: Duration = Duration::from_secs(60);
+/// After the API server was away, what it says of pods and Jobs is as old as that. Nodes and the Job controller ask
+/// it again after up to a minute each, and a pod's end has to come through both.
+const SETTLING: Duration = Duration::from_secs(120);
 /// Looks under way at once; each is a handful of API calls.
 const AT_ONCE: usize = 16;
 
@@ -121,12 +121,14 @@ impl Clock {
         let settled = disturbed.saturating_add(SETTLING).is_ok_and(|settled| settled <= now);
         let mut due = Vec::new();
         for (uid, entry) in jobs.iter_mut().filter(|(_, entry)| is_ours(entry.shard)) {
-            // Kubernetes tells times in whole seconds.
-            if !settled && entry.facts.since.is_some_and(|since| since.as_second() < disturbed.as_second()) {
-                continue;
-            }
             let pods = pods.get(uid).into_iter().flat_map(BTreeMap::values);
             let pods: Vec<_> = pods.map(|(_, facts)| facts.clone()).collect();
+            // A pod may be older than its Job's start: that is written down when the controller comes to it.
+            let begun = pods.iter().filter_map(|pod| pod.started).chain(entry.facts.since).min();
+            // Kubernetes tells times in whole seconds.
+            if !settled && begun.is_some_and(|begun| begun.as_second() < disturbed.as_second()) {
+                continue;
+            }
             let again = now.saturating_add(AGAIN).unwrap_or(Timestamp::MAX);
             let rests_until = match judge(&entry.facts, &pods, now) {
                 Judgement::InTime(_) => continue,
@@ -243,7 +245,29 @@ mod tests {
         clock.disturb(at(200));
         clock.observe(&open(210));
         assert_eq!(due(&clock, 225), ["j210"], "what was begun since is judged");
-        assert!(!due(&clock, 259).contains(&"j100".to_owned()));
-        assert!(due(&clock, 260).contains(&"j100".to_owned()));
+        assert!(!due(&clock, 319).contains(&"j100".to_owned()));
+        assert!(due(&clock, 320).contains(&"j100".to_owned()));
+    }
+
+    #[test]
+    fn a_pod_from_before_protects_a_job_that_the_controller_came_to_later() {
+        let clock = Clock::new(ServerTime::default());
+        clock.disturb(at(200));
+        clock.observe(&open(210));
+        clock.observe_pod(PodSighted::Pod {
+            namespace: "work".into(),
+            uid: "p".into(),
+            job_uid: "u210".into(),
+            facts: Some(Box::new(PodFacts {
+                name: "p".into(),
+                uid: "p".into(),
+                scheduled: Some(at(150)),
+                started: Some(at(151)),
+                leaving: false,
+                hindrance: None,
+            })),
+        });
+        assert!(due(&clock, 319).is_empty());
+        assert_eq!(due(&clock, 320), ["j210"]);
     }
 }

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::watch::WATCH_SECONDS;
 use super::{Clients, Error, call};
+use crate::backoff::Backoff;
 use crate::domain::manifest::MANAGED_BY;
 use crate::telemetry::chain;
 
@@ -110,7 +111,7 @@ impl Leases {
         let selector = [MANAGED_BY, ROLE].map(|(name, value)| format!("{name}={value}")).join(",");
         let config = watcher::Config::default().labels(&selector).timeout(WATCH_SECONDS);
         watcher(self.api(&self.clients.watch), config)
-            .default_backoff()
+            .backoff(Backoff::for_calls())
             .filter_map(|event| std::future::ready(sighted(event)))
     }
 

@@ -14,6 +14,7 @@ use tracing::warn;
 use super::jobs::open_selector;
 use super::watch::WATCH_SECONDS;
 use super::{Clients, Error, Jobs, Sighting, call};
+use crate::backoff::Backoff;
 use crate::domain::job::finalizer_index;
 use crate::domain::manifest::GIVEN_UP;
 use crate::domain::overdue::{GivenUp, JobFacts, Kind, Overdue, PodFacts, Told};
@@ -37,7 +38,7 @@ pub fn watch_pods(clients: &Clients) -> impl Stream<Item = PodSighted> + Send + 
         let pods: Api<Pod> = Api::namespaced(clients.watch.clone(), &namespace);
         let config = watcher::Config::default().labels(&open_selector()).timeout(WATCH_SECONDS);
         let sighted = move |event| std::future::ready(sighted(event, &namespace));
-        watcher(pods, config).default_backoff().filter_map(sighted).boxed()
+        watcher(pods, config).backoff(Backoff::for_calls()).filter_map(sighted).boxed()
     }))
 }
 

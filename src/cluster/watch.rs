@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::Clients;
 use super::jobs::open_selector;
+use crate::backoff::Backoff;
 use crate::domain::job::{ending, shard};
 use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
@@ -61,7 +62,10 @@ pub fn watch(clients: &Clients, health: Health) -> impl Stream<Item = Sighted> +
         let jobs: Api<Job> = Api::namespaced(clients.watch.clone(), &namespace);
         let config = watcher::Config::default().labels(&open_selector()).timeout(WATCH_SECONDS);
         let mut view = View { namespace, listed: false, missing: Arc::clone(&missing), health: health.clone() };
-        watcher(jobs, config).default_backoff().filter_map(move |event| std::future::ready(view.sighted(event))).boxed()
+        watcher(jobs, config)
+            .backoff(Backoff::for_calls())
+            .filter_map(move |event| std::future::ready(view.sighted(event)))
+            .boxed()
     }))
 }
 
