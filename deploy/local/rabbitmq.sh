@@ -18,6 +18,7 @@ management.tcp.ip = 127.0.0.1
 management.tcp.port = $management_port
 load_definitions = $here/../rabbitmq/definitions.json
 disk_free_limit.absolute = 50MB
+max_message_size = 2097152
 vm_memory_high_watermark.relative = 0.25
 CONF
   # Our own port mapper: one that Erlang starts by itself would be shared, and would outlive the broker.

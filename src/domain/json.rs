@@ -13,6 +13,10 @@ use serde_json::{Map, Number, Value};
 /// The largest integer that a double, and so RFC 8785, can tell from its neighbours: 2^53-1.
 pub const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 
+/// Arrays and objects in one document. An object of one member takes some 600 bytes in memory and 8 in the document:
+/// this bounds what a document can become.
+pub const MAX_CONTAINERS: usize = 10_000;
+
 /// Why a document was refused, and where (an RFC 6901 pointer).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -25,6 +29,7 @@ pub enum FaultKind {
     Syntax(String),
     DuplicateKey,
     NumberOutOfRange,
+    TooManyContainers,
 }
 
 impl fmt::Display for Fault {
@@ -36,6 +41,7 @@ impl fmt::Display for Fault {
                 f,
                 "an integer beyond ±{MAX_SAFE_INTEGER} cannot be told from its neighbours in a key; send it as a string"
             ),
+            FaultKind::TooManyContainers => write!(f, "more than {MAX_CONTAINERS} arrays and objects"),
         }
     }
 }
@@ -82,11 +88,17 @@ fn each_string_at(value: &Value, pointer: &str, visit: &mut impl FnMut(&str, &st
 struct Cursor {
     path: Vec<String>,
     fault: Option<FaultKind>,
+    containers: usize,
 }
 
 impl Cursor {
     fn pointer(&self) -> String {
         self.path.iter().fold(String::new(), |pointer, token| child(&pointer, token))
+    }
+
+    fn count_container<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        self.containers += 1;
+        if self.containers > MAX_CONTAINERS { Err(self.refuse(FaultKind::TooManyContainers)) } else { Ok(()) }
     }
 
     fn refuse<E: serde::de::Error>(&mut self, kind: FaultKind) -> E {
@@ -151,6 +163,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        self.0.count_container()?;
         let mut items = Vec::new();
         loop {
             self.0.path.push(items.len().to_string());
@@ -163,6 +176,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        self.0.count_container()?;
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             self.0.path.push(key.clone());
@@ -217,6 +231,14 @@ mod tests {
     #[test]
     fn a_bad_number_is_named_by_its_pointer() {
         assert_eq!(refused(r#"{"params": {"ids": [1, 9007199254740993]}}"#).0, "/params/ids/1");
+    }
+
+    #[test]
+    fn a_document_of_too_many_parts_is_refused_where_it_has_them() {
+        let nested = |count: usize| format!("[{}0]", "{},".repeat(count - 1));
+        assert!(parse(nested(MAX_CONTAINERS).as_bytes()).is_ok());
+        let (pointer, kind) = refused(&nested(MAX_CONTAINERS + 1));
+        assert_eq!((pointer.as_str(), kind), ("/9999", FaultKind::TooManyContainers));
     }
 
     #[test]

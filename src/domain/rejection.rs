@@ -15,7 +15,7 @@ pub enum Code {
     /// A field that requests do not have.
     #[serde(rename = "request.unknown_field")]
     UnknownField,
-    /// The body is larger than `intake.max_body`.
+    /// The body is larger than `intake.max_body`, or has more than 10000 arrays and objects.
     #[serde(rename = "request.too_large")]
     TooLarge,
     /// It was delivered as often as the queue allows, and whatever took it in hand died.

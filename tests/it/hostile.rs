@@ -100,9 +100,10 @@ async fn every_hostile_request_comes_to_its_own_end_and_harms_nothing_else() {
     assert_eq!(producer.ask(good()).await.state(), "succeeded");
     warm_up(&mut producer).await;
     world.settled().await;
-    let (cases, _) = corpus::cases();
+    let cases = corpus::read().delivered;
     assert!(cases.len() >= 150, "{} cases", cases.len());
     let names: Vec<_> = cases.iter().map(|case| case.name.clone()).collect();
+    dispatcher.forget_peak_memory();
     let memory = dispatcher.memory_kib();
     let begun = Instant::now();
     publish(&world, &cases, &producer.replies).await;
@@ -122,9 +123,28 @@ async fn every_hostile_request_comes_to_its_own_end_and_harms_nothing_else() {
     assert!(strange.is_empty(), "answers to nobody: {strange:?}");
     assert_eq!(world.all_jobs().await.len(), 1, "only that of the good request");
     unharmed(&world, &dispatcher, &mut producer).await;
-    let grown = dispatcher.memory_kib().saturating_sub(memory);
-    println!("{memory} KiB before, {grown} KiB more after, {} KiB at most", dispatcher.peak_memory_kib());
-    assert!(grown <= GROWTH_KIB, "{memory} KiB before, {grown} KiB more");
+    let grown = dispatcher.peak_memory_kib().saturating_sub(memory);
+    println!("{memory} KiB before, {} KiB after, {grown} KiB more at most", dispatcher.memory_kib());
+    assert!(grown <= GROWTH_KIB, "{memory} KiB before, {grown} KiB more at most");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_beyond_the_brokers_limit_is_refused_to_its_producer() {
+    let world = World::new("oversized").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let cases = corpus::read().refused;
+    assert!(!cases.is_empty());
+    for case in cases {
+        let (broker, replies) = (world.broker.clone(), producer.replies.clone());
+        let name = case.name.clone();
+        let reason =
+            tokio::task::spawn_blocking(move || Peer::open(&broker).refused(&case.properties(&replies), &case.body()));
+        let reason = reason.await.expect("it is published");
+        assert!(reason.contains("PRECONDITION_FAILED - message size"), "{name}: {reason}");
+    }
+    assert_eq!(producer.ask(good()).await.state(), "succeeded");
+    assert!(producer.event_within(Duration::from_secs(1)).await.is_none());
 }
 
 /// The process that was started still serves, has let go of everything, and kept its log clean.
@@ -152,7 +172,7 @@ async fn what_no_client_can_parse_is_parked_and_its_neighbours_are_answered() {
     let dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
     assert_eq!(producer.ask(good()).await.state(), "succeeded");
-    let (_, cases) = corpus::cases();
+    let cases = corpus::read().parked;
     assert!(!cases.is_empty());
     publish(&world, &cases, &producer.replies).await;
     let neighbours: Vec<_> = (0..10).map(|number| format!("neighbour-{number}")).collect();

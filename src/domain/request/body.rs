@@ -66,6 +66,7 @@ fn read_json(body: &[u8]) -> Result<Value, Rejection> {
     json::parse(body).map_err(|fault| {
         let code = match fault.kind {
             FaultKind::NumberOutOfRange => Code::NumberOutOfRange,
+            FaultKind::TooManyContainers => Code::TooLarge,
             FaultKind::Syntax(_) | FaultKind::DuplicateKey => Code::Malformed,
         };
         Rejection::at(code, &fault.pointer, fault.to_string())

@@ -23,7 +23,8 @@ pub(super) struct Case {
     /// Name, letter of the type, value: the text of an `S`, the encoded bytes of any other.
     #[serde(default)]
     headers: Vec<(Text, char, Text)>,
-    /// `rejected <code>`, `dead <code>`, `undeliverable`, `expired`, `succeeded` or `parked`.
+    /// `rejected <code>`, `dead <code>`, `undeliverable`, `expired`, `succeeded`, `parked` (no client can parse it) or
+    /// `refused` (the broker does not take it).
     pub(super) outcome: String,
     pointer: Option<Text>,
 }
@@ -94,8 +95,14 @@ impl Case {
     }
 }
 
-/// All cases, those that no client can parse apart.
-pub(super) fn cases() -> (Vec<Case>, Vec<Case>) {
+/// All cases, by whether they come to the dispatcher.
+pub(super) struct Corpus {
+    pub(super) delivered: Vec<Case>,
+    pub(super) parked: Vec<Case>,
+    pub(super) refused: Vec<Case>,
+}
+
+pub(super) fn read() -> Corpus {
     let mut cases: Vec<Case> = Vec::new();
     for entry in std::fs::read_dir(root().join("tests/fixtures/hostile")).expect("the corpus is there") {
         let path = entry.expect("an entry").path();
@@ -106,5 +113,7 @@ pub(super) fn cases() -> (Vec<Case>, Vec<Case>) {
     }
     let names: std::collections::BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
     assert_eq!(names.len(), cases.len(), "a name stands twice");
-    cases.into_iter().partition(|case| case.outcome != "parked")
+    let (parked, others): (_, Vec<Case>) = cases.into_iter().partition(|case| case.outcome == "parked");
+    let (refused, delivered) = others.into_iter().partition(|case| case.outcome == "refused");
+    Corpus { delivered, parked, refused }
 }

@@ -128,9 +128,19 @@ impl Dispatcher {
         self.status("VmRSS:")
     }
 
-    /// The most that it ever had in memory.
+    /// Lets the peak begin anew.
+    pub(crate) fn forget_peak_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("its peak can be reset");
+    }
+
+    /// The most that it had in memory.
     pub(crate) fn peak_memory_kib(&self) -> u64 {
         self.status("VmHWM:")
+    }
+
+    /// How many files and sockets it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("its descriptors").count()
     }
 
     fn status(&self, name: &str) -> u64 {

@@ -108,6 +108,13 @@ impl Peer {
         self.unconfirmed.insert(self.published);
     }
 
+    /// Publishes what the broker does not take; returns why it has closed the channel, and with it this peer.
+    pub(crate) fn refused(mut self, properties: &Properties, body: &[u8]) -> String {
+        self.publish(properties, body);
+        // The method, a code, and the reason as a short string.
+        String::from_utf8_lossy(&self.expect((20, 40))[7..]).into_owned()
+    }
+
     /// Waits until the broker has everything, and says goodbye: a channel that closes earlier takes
     /// along what its queue has not taken yet.
     pub(crate) fn close(mut self) {
