@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test test-crashes test-clients fuzz check-docs
+.PHONY: help up down status demo test test-crashes test-faults soak test-clients fuzz check-docs
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -33,6 +33,19 @@ test: ## all checks and all tests, on real parts
 CRASHES ?= all
 test-crashes: ## end a dispatcher at each point of its work in each way, under load, and judge every run
 	CRASHES='$(CRASHES)' deploy/local/test-crashes
+
+# LENGTH is in seconds. SEED=0 draws one; a run that failed says its seed.
+RUNS ?= 14
+LENGTH ?= 180
+SEED ?= 0
+AT_ONCE ?= 2
+test-faults: ## RUNS times LENGTH seconds of load on three replicas, through faults drawn at random, every run judged
+	NEMESIS_RUNS=$(RUNS) NEMESIS_SECONDS=$(LENGTH) NEMESIS_SEED=$(SEED) NEMESIS_AT_ONCE=$(AT_ONCE) deploy/local/test-faults
+
+HOURS ?= 1
+soak: ## HOURS of the same with a fault a minute: also memory, descriptors, and the latency of hits
+	STACK_DIR=$${STACK_DIR:-$(CURDIR)/target/soak} STACK_PORTS=$${STACK_PORTS:-17160} NEMESIS_PAUSE=180 \
+	  NEMESIS_SECONDS=$$(($(HOURS) * 3600)) NEMESIS_SEED=$(SEED) deploy/local/test-faults
 
 test-clients: ## the example clients in five languages, against a stack of their own
 	cargo build --bin jobquay

@@ -57,6 +57,13 @@ apt_install() (
   DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
 )
 
+# The tests of bad links go through it.
+build_toxiproxy() {
+  local folder=$repository/target/local/toxiproxy
+  [[ -x $folder/server ]] || GOBIN=$folder go install github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0 ||
+    die "Toxiproxy could not be built: go's message is above"
+}
+
 kubebox_is_current() { [[ -x $kubebox && -r $kubebox.sources && $(<"$kubebox.sources") == "$sources" ]]; }
 
 build_kubebox() {

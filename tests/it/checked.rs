@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::checker::{Budget, History};
+use crate::support::load::Recovery;
 use crate::support::{Dispatcher, Load, Plan, World};
 
 /// Up to 32 Jobs are completed at once, and each of those has its waiters: what a kill may double.
@@ -10,6 +11,9 @@ const WINDOW: usize = 150;
 
 fn clean(name: &str, history: &History, budget: &Budget) {
     println!("{name}: {}", history.figures());
+    for Recovery { fault, next, all } in history.recoveries() {
+        println!("  {fault}: next answer after {next:.2?}, all that was owed after {all:.2?}");
+    }
     history.assert_clean(budget);
 }
 
@@ -31,7 +35,7 @@ async fn every_promise_is_kept_while_nothing_fails() {
 async fn every_promise_is_kept_when_the_dispatcher_is_killed_twice_under_load() {
     let world = World::new("checked-kill").await;
     let mut dispatcher = world.dispatcher().await;
-    let mut load = Load::begin(&world, Plan::new(360, 30.0, 15).seed(2)).await;
+    let load = Load::begin(&world, Plan::new(360, 30.0, 15).seed(2)).await;
     for kill in 1..=2 {
         answered(&load, kill * 80).await;
         dispatcher.kill();
@@ -50,7 +54,7 @@ async fn every_promise_is_kept_by_three_of_which_one_is_killed() {
     for _ in 0..3 {
         dispatchers.push(world.dispatcher().await);
     }
-    let mut load = Load::begin(&world, Plan::new(360, 30.0, 15).seed(3)).await;
+    let load = Load::begin(&world, Plan::new(360, 30.0, 15).seed(3)).await;
     answered(&load, 100).await;
     dispatchers[0].kill();
     load.fault("one of three killed");

@@ -318,20 +318,6 @@ fn a_job_that_was_let_go_before_its_answer_is_found() {
 }
 
 #[test]
-fn jobs_that_are_let_go_before_their_answers_as_a_habit_are_found_however_short_before() {
-    let mut made = Made::default();
-    for number in 0..120 {
-        let (id, uid, key) = (format!("r{number}"), format!("u{number}"), format!("k{number}"));
-        made.ask(&id, run(work(&key)));
-        made.create(&uid, &key, &id);
-        made.end(&uid, End::Succeeded);
-        made.release(&uid);
-        made.tell(&id, &uid, "executed");
-    }
-    broken(&made, Invariant::I7, "120 of 120 waiters were told only after their Jobs were let go");
-}
-
-#[test]
 fn a_deleted_job_that_went_before_its_answer_is_found() {
     let mut made = begun();
     made.end("u1", End::Succeeded);

@@ -87,7 +87,7 @@ impl Crash {
         for _ in 1..self.replicas {
             others.push(world.dispatcher().await);
         }
-        let mut load = Load::begin(&world, Plan::new(60, 15.0, 8).seed(self.seed)).await;
+        let load = Load::begin(&world, Plan::new(60, 15.0, 8).seed(self.seed)).await;
         if !self.strikes(&mut struck).await {
             return None;
         }
@@ -101,7 +101,9 @@ impl Crash {
         load.fault("healed");
         let history = load.finish().await;
         history.assert_clean(&Budget::of(1, WINDOW).with_skew(Duration::from_secs(2)));
-        Some(format!("{name}: {}", history.figures()))
+        let recovered = history.recoveries();
+        let recovered = recovered.last().map(|recovery| (recovery.next, recovery.all)).unwrap_or_default();
+        Some(format!("{name}: {}; healed: {recovered:.2?} to the next and to the last owed answer", history.figures()))
     }
 
     /// Whether the process has met its end, or stands still, within the time of the load.

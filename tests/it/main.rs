@@ -28,6 +28,7 @@ mod link_faults;
 mod main_job;
 mod manifests;
 mod namespaces;
+mod nemesis;
 mod operations;
 mod outages;
 mod overdue;

@@ -76,6 +76,18 @@ impl Broker {
         self.send("PUT", &format!("permissions/{}/{user}", self.vhost), &rights);
     }
 
+    /// A user with these rights to everything here.
+    pub(crate) fn set_user(&self, user: &str, password: &str, rights: &str) {
+        self.send("PUT", &format!("users/{user}"), &json!({"password": password, "tags": ""}));
+        assert!(self.permit(user, rights), "rights for {user}");
+    }
+
+    /// Gives a user other rights; `false` when the broker is away.
+    pub(crate) fn permit(&self, user: &str, rights: &str) -> bool {
+        let rights = json!({"configure": rights, "write": rights, "read": rights});
+        self.call("PUT", &format!("permissions/{}/{user}", self.vhost), &rights).is_ok()
+    }
+
     /// Takes every message off a queue.
     pub(crate) fn drain(&self, queue: &str) -> Vec<Value> {
         let body = json!({"count": 10_000, "ackmode": "ack_requeue_false", "encoding": "auto"});
@@ -85,21 +97,26 @@ impl Broker {
         }
     }
 
-    /// Closes every connection of the virtual host, as an operator can.
+    /// Closes every connection of the virtual host, as an operator can; how many.
     pub(crate) fn close_connections(&self) -> usize {
-        let Value::Array(connections) = self.send("GET", &format!("vhosts/{}/connections", self.vhost), &Value::Null)
+        let Ok(Value::Array(connections)) =
+            self.call("GET", &format!("vhosts/{}/connections", self.vhost), &Value::Null)
         else {
-            panic!("no list")
+            return 0;
         };
-        for connection in &connections {
-            let name =
-                connection["name"].as_str().expect("a connection has a name").replace(' ', "%20").replace("->", "-%3E");
-            self.send("DELETE", &format!("connections/{name}"), &json!({}));
-        }
-        connections.len()
+        let names = connections.iter().map(|connection| connection["name"].as_str().expect("a connection has a name"));
+        // One may have gone by itself.
+        names
+            .map(|name| name.replace(' ', "%20").replace("->", "-%3E"))
+            .filter(|name| self.call("DELETE", &format!("connections/{name}"), &json!({})).is_ok())
+            .count()
     }
 
     fn send(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.call(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let url = format!("{}/api/{path}", STACK.value("RABBITMQ_MANAGEMENT_URL"));
         let mut curl = Command::new("curl");
         curl.args([
@@ -118,7 +135,9 @@ impl Broker {
         }
         let output = curl.output().expect("curl can be run");
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{method} {path}: {text} {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        if !output.status.success() {
+            return Err(format!("{text} {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 }

@@ -54,12 +54,14 @@ pub(crate) struct Budget {
     pub(crate) extra_jobs: usize,
     /// By how much two recordings may disagree on the time.
     pub(crate) skew: Duration,
+    /// How long a fault has effects after it is over: two members may hold one shard until they agree.
+    pub(crate) settling: Duration,
 }
 
 impl Budget {
     /// A fault may double the answers that are under way when it strikes, and no others.
     pub(crate) fn of(faults: usize, window: usize) -> Self {
-        Self { duplicates: faults * window, extra_jobs: 0, skew: Duration::from_secs(1) }
+        Self { duplicates: faults * window, extra_jobs: 0, skew: Duration::from_secs(1), settling: Duration::ZERO }
     }
 
     /// Both recordings are made by one process, which a busy machine may keep waiting.
@@ -117,12 +119,6 @@ impl History {
             }
         }
         report
-    }
-
-    /// Of how many waiters how many were told after their Job was seen let go.
-    pub(crate) fn told_late(&self) -> (usize, usize) {
-        let (all, early) = release::early(&Index::of(self));
-        (early.len(), all)
     }
 
     /// Answers beyond those that were owed.

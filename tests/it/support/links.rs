@@ -25,6 +25,14 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) async fn start(world: &World) -> Self {
+        let kubernetes = kube::config::Kubeconfig::read_from(STACK.value("KUBECONFIG")).expect("a kubeconfig");
+        let server = kubernetes.clusters.first().and_then(|named| named.cluster.clone()?.server).expect("a server");
+        let redis = STACK.value("REDIS_URL").to_owned();
+        Self::to(&[(Link::RabbitMq, world.broker.url()), (Link::Redis, redis), (Link::Kubernetes, server)]).await
+    }
+
+    /// Links to these URLs.
+    pub(crate) async fn to(urls: &[(Link, String)]) -> Self {
         let port = free_port();
         let child = Command::new(root().join("target/local/toxiproxy/server"))
             .args(["-host", "127.0.0.1", "-port", &port.to_string()])
@@ -34,20 +42,14 @@ impl Links {
             .expect("target/local/toxiproxy/server, which deploy/local/test builds, can be run");
         let mut links = Self { child, port, environment: Vec::new() };
         eventually("Toxiproxy answers", async || links.call("GET", "version", &Value::Null)).await;
-        let kubernetes = kube::config::Kubeconfig::read_from(STACK.value("KUBECONFIG")).expect("a kubeconfig");
-        let server = kubernetes.clusters.first().and_then(|named| named.cluster.clone()?.server).expect("a server");
-        for (link, variable, address) in [
-            (Link::RabbitMq, "JOBQUAY__AMQP__URL", world.broker.url()),
-            (Link::Redis, "JOBQUAY__CACHE__URL", STACK.value("REDIS_URL").to_owned()),
-            (Link::Kubernetes, "JOBQUAY__KUBERNETES__SERVER", server),
-        ] {
+        for (link, address) in urls {
             let mut url: Url = address.parse().expect("a URL");
             let upstream = format!("127.0.0.1:{}", url.port().expect("a port"));
             let listen = free_port();
             let proxy = json!({"name": link.name(), "listen": format!("127.0.0.1:{listen}"), "upstream": upstream});
             links.call("POST", "proxies", &proxy).expect("a proxy");
             url.set_port(Some(listen)).expect("it had one");
-            links.environment.push((variable, url.to_string()));
+            links.environment.push((link.variable(), url.to_string()));
         }
         links
     }
@@ -89,6 +91,15 @@ impl Drop for Links {
 }
 
 impl Link {
+    /// The setting that says where a dispatcher finds this part.
+    fn variable(self) -> &'static str {
+        match self {
+            Self::RabbitMq => "JOBQUAY__AMQP__URL",
+            Self::Redis => "JOBQUAY__CACHE__URL",
+            Self::Kubernetes => "JOBQUAY__KUBERNETES__SERVER",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::RabbitMq => "rabbitmq",

@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 
 use super::checker::{Asked, Fault, History};
 use super::{PATIENCE, Recorder, World};
+pub(crate) use chance::Chance;
+pub(crate) use figures::Recovery;
 use link::{Link, Message};
 pub(crate) use plan::Plan;
 use plan::Step;
@@ -37,7 +39,7 @@ pub(crate) struct Load<'a> {
     asked: Arc<Mutex<Vec<Asked>>>,
     readers: Vec<Reader>,
     recorder: Recorder,
-    faults: Vec<Fault>,
+    faults: Mutex<Vec<Fault>>,
     sending: JoinHandle<()>,
 }
 
@@ -57,12 +59,13 @@ impl<'a> Load<'a> {
         let asked = Arc::default();
         let steps = plan.steps(&world.name);
         let sending = tokio::spawn(send(steps, links, queues, begun, Arc::clone(&asked)));
-        Self { world, begun, asked, readers, recorder, faults: Vec::new(), sending }
+        Self { world, begun, asked, readers, recorder, faults: Mutex::default(), sending }
     }
 
     /// Notes what was just done to the system.
-    pub(crate) fn fault(&mut self, what: impl Into<String>) {
-        self.faults.push(Fault { at: self.begun.elapsed(), what: what.into() });
+    pub(crate) fn fault(&self, what: impl Into<String>) {
+        let fault = Fault { at: self.begun.elapsed(), what: what.into() };
+        self.faults.lock().expect("nobody panics with it").push(fault);
     }
 
     /// How many answers have come.
@@ -84,7 +87,8 @@ impl<'a> Load<'a> {
         events.sort_by_key(|told| told.at);
         let jobs = self.recorder.sightings().iter().map(|sighting| sights::sight(sighting, self.begun)).collect();
         let requests = self.asked.lock().expect("nobody panics with it").clone();
-        History { requests, events, jobs, faults: self.faults, left: left(self.world) }
+        let faults = self.faults.into_inner().expect("nobody panics with it");
+        History { requests, events, jobs, faults, left: left(self.world) }
     }
 
     async fn answered(&self) {
@@ -143,8 +147,9 @@ async fn send(
         let asked = Arc::clone(&asked);
         sends.spawn(async move {
             loop {
+                let channel = link.open().await;
                 asked.lock().expect("nobody panics with it")[place].sent += 1;
-                if link.confirmed(&message).await {
+                if Link::confirmed(&channel, &message).await {
                     break;
                 }
             }

@@ -119,7 +119,10 @@ impl Seen {
         } else {
             self.present.insert(uid, job.clone());
         }
-        self.sightings.push(Sighting { at: Instant::now(), job: job.clone(), gone });
+        let mut job = job.clone();
+        // Half of a Job, and nobody reads it.
+        job.metadata.managed_fields = None;
+        self.sightings.push(Sighting { at: Instant::now(), job, gone });
     }
 
     fn apply(&mut self, job: &Job) {

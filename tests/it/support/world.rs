@@ -1,5 +1,6 @@
 //! One test's part of the stack: a virtual host, a namespace, a tenant.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -17,23 +18,22 @@ pub(crate) struct World {
     pub(crate) name: String,
     pub(crate) broker: Broker,
     pub(crate) client: Client,
-    _hold: Hold,
+    _hold: Arc<Hold>,
 }
 
 impl World {
     /// Beside others that need every part.
     pub(crate) async fn new(name: &str) -> Self {
-        let hold = Hold::shared().await;
-        Self::with(name, hold).await
+        Self::under(&Arc::new(Hold::shared().await), name).await
     }
 
     /// For a test that takes parts away.
     pub(crate) async fn alone(name: &str) -> Self {
-        let hold = Hold::alone().await;
-        Self::with(name, hold).await
+        Self::under(&Arc::new(Hold::alone().await), name).await
     }
 
-    async fn with(name: &str, hold: Hold) -> Self {
+    /// Beside others that suffer from the same.
+    pub(crate) async fn under(hold: &Arc<Hold>, name: &str) -> Self {
         // A second provider would be refused, and there is none.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let suffix = &uuid::Uuid::now_v7().simple().to_string()[24..];
@@ -44,7 +44,7 @@ impl World {
             .await
             .expect("a client configuration");
         let client = Client::try_from(config).expect("a client");
-        let world = Self { name, broker, client, _hold: hold };
+        let world = Self { name, broker, client, _hold: Arc::clone(hold) };
         world.create_namespace().await;
         world
     }
@@ -78,9 +78,14 @@ impl World {
 
     /// A dispatcher with another environment.
     pub(crate) async fn dispatcher_in(&self, environment: &[(&str, &str)], settings: &[&str]) -> Dispatcher {
-        let dispatcher = Dispatcher::start(self, environment, settings);
+        let dispatcher = self.dispatcher_begun(environment, settings);
         dispatcher.ready().await;
         dispatcher
+    }
+
+    /// A dispatcher that may not be ready for long: the parts that it needs may be away.
+    pub(crate) fn dispatcher_begun(&self, environment: &[(&str, &str)], settings: &[&str]) -> Dispatcher {
+        Dispatcher::start(self, environment, settings)
     }
 
     pub(crate) async fn producer(&self) -> Producer {

@@ -32,6 +32,8 @@ pub(crate) enum Lie {
     Garbage,
 }
 
+/// Lines that a stale watch may say again.
+const REMEMBERED: usize = 2000;
 const GONE: &[u8] = br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}}
 "#;
 
@@ -44,7 +46,11 @@ pub(super) fn tell(response: Response<Body>, lie: Option<Lie>, state: Arc<Mutex<
     };
     let told = lines(body).take_until(cut.cancelled_owned()).inspect(move |line| {
         if let Ok(line) = line {
-            state.lock().expect("nobody panics with it").said.push(line.clone());
+            let said = &mut state.lock().expect("nobody panics with it").said;
+            if said.len() == REMEMBERED {
+                said.drain(..REMEMBERED / 2);
+            }
+            said.push(line.clone());
         }
     });
     let body = match lie {

@@ -94,7 +94,8 @@ fn inexplicable(index: &Index<'_>, budget: &Budget, asked: &Asked) -> Option<Vio
     }
     let faults = &index.history.faults;
     let between = |before: &Told, after: &Told| {
-        faults.iter().any(|fault| before.at <= fault.at + budget.skew && fault.at <= after.at + budget.skew)
+        let over = budget.skew + budget.settling;
+        faults.iter().any(|fault| before.at <= fault.at + over && fault.at <= after.at + budget.skew)
     };
     let pair = index.events(&asked.id).windows(2).find(|pair| !between(pair[0], pair[1]))?;
     let what = format!("{} was told at {:.3?} and again at {:.3?} without a fault", asked.id, pair[0].at, pair[1].at);

@@ -11,6 +11,8 @@ pub(super) struct Index<'a> {
     events: HashMap<&'a str, Vec<&'a Told>>,
     /// By uid.
     pub(super) jobs: BTreeMap<&'a str, Story<'a>>,
+    /// By request, the uids of the Jobs that it stood on.
+    stood: HashMap<&'a str, Vec<&'a str>>,
     cancelled: HashSet<&'a str>,
 }
 
@@ -29,6 +31,12 @@ impl<'a> Index<'a> {
         for sight in &history.jobs {
             jobs.entry(&sight.uid).or_insert_with(|| Story { sights: Vec::new() }).sights.push(sight);
         }
+        let mut stood: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (uid, story) in &jobs {
+            for claim in story.claims() {
+                stood.entry(&claim.request).or_default().push(uid);
+            }
+        }
         let cancelled = history.requests.iter().filter_map(|asked| match &asked.wish {
             Wish::Cancel(target) => Some(target.as_str()),
             Wish::Run { .. } => None,
@@ -38,6 +46,7 @@ impl<'a> Index<'a> {
             requests: history.requests.iter().map(|asked| (asked.id.as_str(), asked)).collect(),
             events,
             jobs,
+            stood,
             cancelled: cancelled.collect(),
         }
     }
@@ -63,7 +72,7 @@ impl<'a> Index<'a> {
 
     /// The Jobs that the request stood on.
     pub(super) fn jobs_of(&self, id: &str) -> impl Iterator<Item = &Story<'a>> {
-        self.jobs.values().filter(move |story| story.last().claims.iter().any(|claim| claim.request == id))
+        self.stood.get(id).into_iter().flatten().map(|uid| &self.jobs[uid])
     }
 
     /// Whether it ran alone, beside whatever else ran of its key.

@@ -121,6 +121,8 @@ fn cancelled(index: &Index<'_>, told: &Told, target: &str) -> Verdict {
         "cancelled" => states.contains(&"cancelled"),
         "finished" => !states.contains(&"cancelled"),
         "awaited" => true,
+        // Redis did not say whether it remembers.
+        "not_found" => index.history.faults.iter().any(|fault| fault.what.contains("Redis")),
         _ => false,
     };
     let what = || format!("it says {outcome:?}, and {target} was told {states:?}");

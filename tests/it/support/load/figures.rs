@@ -1,9 +1,18 @@
-//! What a run came to, in one line.
+//! What a run came to, in few lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::support::checker::{Fault, History};
+use crate::support::checker::History;
+
+/// What was done to the system, and how long it took from there until answers came again.
+pub(crate) struct Recovery {
+    pub(crate) fault: String,
+    /// To the next answer.
+    pub(crate) next: Duration,
+    /// To the last first answer of all that were owed one then.
+    pub(crate) all: Duration,
+}
 
 impl History {
     /// Counts, and how long the answers took.
@@ -12,47 +21,68 @@ impl History {
         for told in &self.events {
             *states.entry(format!("{} {}", told.state, told.served_by).trim_end().to_owned()).or_default() += 1;
         }
-        let mut waits: Vec<_> = self.requests.iter().filter_map(|asked| self.wait(&asked.id)).collect();
+        let first = self.first_answers();
+        let mut waits: Vec<_> = self
+            .requests
+            .iter()
+            .filter_map(|asked| Some(first.get(asked.id.as_str())?.saturating_sub(asked.at)))
+            .collect();
         waits.sort();
         let at = |share: f64| waits.get(((waits.len() as f64 - 1.0) * share) as usize).copied().unwrap_or_default();
         let uids: std::collections::BTreeSet<_> = self.jobs.iter().map(|sight| &sight.uid).collect();
         let sent: usize = self.requests.iter().map(|asked| asked.sent).sum();
         format!(
-            "{} requests sent {sent} times, {} answers ({} duplicates) {states:?}, {} Jobs; {} of {} waiters told after the release; answered within {:.2?} (median), {:.2?} (p99), {:.2?} (last){}",
+            "{} requests sent {sent} times, {} of them answered, {} answers ({} duplicates) {states:?}, {} Jobs, {} faults; answered within {:.2?} (median), {:.2?} (p99), {:.2?} (last)",
             self.requests.len(),
+            first.len(),
             self.events.len(),
             self.duplicates(),
             uids.len(),
-            self.told_late().0,
-            self.told_late().1,
+            self.faults.len(),
             at(0.5),
             at(0.99),
             at(1.0),
-            self.faults.iter().map(|fault| self.recovery(fault)).collect::<String>(),
         )
     }
 
-    fn wait(&self, request: &str) -> Option<Duration> {
-        let asked = self.requests.iter().find(|asked| asked.id == request)?;
-        let told = self.events.iter().find(|told| told.request == request)?;
-        Some(told.at.saturating_sub(asked.at))
+    /// How long hits took in each quarter of the run, in the median: it shows a slow decline.
+    pub(crate) fn hits_by_quarter(&self) -> [Duration; 4] {
+        let length = self.requests.iter().map(|asked| asked.at).max().unwrap_or_default();
+        let asked: HashMap<_, _> = self.requests.iter().map(|asked| (asked.id.as_str(), asked.at)).collect();
+        let hits = self.events.iter().filter(|told| told.served_by == "cache");
+        let waits: Vec<_> = hits
+            .filter_map(|hit| asked.get(hit.request.as_str()).map(|at| (*at, hit.at.saturating_sub(*at))))
+            .collect();
+        [0, 1, 2, 3].map(|quarter| {
+            let within = length * quarter / 4..=length * (quarter + 1) / 4;
+            let mut some: Vec<_> = waits.iter().filter(|(at, _)| within.contains(at)).map(|(_, wait)| *wait).collect();
+            some.sort();
+            some.get(some.len() / 2).copied().unwrap_or_default()
+        })
     }
 
-    /// From the fault to the next answer, and to the last answer of those that were owed one then.
-    fn recovery(&self, fault: &Fault) -> String {
-        let after = fault.at;
-        let first = self.events.iter().find(|told| told.at > after).map(|told| told.at - after);
-        let owed = self.requests.iter().filter(|asked| asked.at < after);
-        let last = owed
-            .filter_map(|asked| self.events.iter().find(|told| told.request == asked.id))
-            .map(|told| told.at.saturating_sub(after))
-            .max();
-        format!(
-            "; {} at {:.1?}: next answer after {:.2?}, all that was owed after {:.2?}",
-            fault.what,
-            fault.at,
-            first.unwrap_or_default(),
-            last.unwrap_or_default()
-        )
+    /// One for each fault, and for each end of one.
+    pub(crate) fn recoveries(&self) -> Vec<Recovery> {
+        let first = self.first_answers();
+        let mut owed: Vec<_> =
+            self.requests.iter().filter_map(|asked| Some((asked.at, *first.get(asked.id.as_str())?))).collect();
+        owed.sort();
+        let of = |fault: &crate::support::checker::Fault| {
+            let after = fault.at;
+            let next = self.events.iter().find(|told| told.at > after).map(|told| told.at - after);
+            let asked_before = owed.iter().take_while(|(asked, _)| *asked < after);
+            let all = asked_before.map(|(_, told)| told.saturating_sub(after)).max();
+            Recovery { fault: fault.what.clone(), next: next.unwrap_or_default(), all: all.unwrap_or_default() }
+        };
+        self.faults.iter().map(of).collect()
+    }
+
+    /// When each request was answered first.
+    fn first_answers(&self) -> HashMap<&str, Duration> {
+        let mut first = HashMap::new();
+        for told in &self.events {
+            first.entry(told.request.as_str()).or_insert(told.at);
+        }
+        first
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 /// How long a confirm is waited for.
 const CONFIRM: Duration = Duration::from_secs(20);
+const AGAIN: Duration = Duration::from_millis(500);
 
 pub(super) struct Link {
     url: String,
@@ -26,14 +27,21 @@ impl Link {
         Self { url, open: Mutex::default() }
     }
 
+    /// A channel, once there is one.
+    pub(super) async fn open(&self) -> Channel {
+        loop {
+            if let Some(channel) = self.channel().await {
+                return channel;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Publishes once; whether the broker has taken it. After a failure a while passes.
-    pub(super) async fn confirmed(&self, message: &Message) -> bool {
-        let confirmed = match self.channel().await {
-            Some(channel) => tokio::time::timeout(CONFIRM, publish(&channel, message)).await.unwrap_or(false),
-            None => false,
-        };
+    pub(super) async fn confirmed(channel: &Channel, message: &Message) -> bool {
+        let confirmed = tokio::time::timeout(CONFIRM, publish(channel, message)).await.unwrap_or(false);
         if !confirmed {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(AGAIN).await;
         }
         confirmed
     }

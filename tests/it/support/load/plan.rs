@@ -9,6 +9,9 @@ use super::PRODUCERS;
 use super::chance::Chance;
 use crate::support::checker::{Deadline, Mode, Wish, Work};
 
+/// After so long results are asked for that nobody has asked for before: a load without end still runs Jobs.
+const SEASON: Duration = Duration::from_secs(20);
+
 /// A seeded mix of requests over a few keys.
 pub(crate) struct Plan {
     requests: usize,
@@ -58,7 +61,7 @@ impl Task {
 }
 
 impl Plan {
-    /// `rate` a second in the mean, at random times; `keys` different results.
+    /// `rate` a second in the mean, at random times; `keys` different results at a time.
     pub(crate) fn new(requests: usize, rate: f64, keys: usize) -> Self {
         Self { requests, rate, keys, seed: 1 }
     }
@@ -91,8 +94,9 @@ impl Plan {
     }
 
     fn draw(&self, chance: &mut Chance, number: usize, at: Duration) -> (Wish, Value) {
-        let shared = Task::of("load", format!("shared {}", chance.below(self.keys)));
-        let narrow = Task::of("load-lane", format!("narrow {}", chance.below(self.keys.div_ceil(3))));
+        let season = at.as_secs() / SEASON.as_secs();
+        let shared = Task::of("load", format!("shared {season} {}", chance.below(self.keys)));
+        let narrow = Task::of("load-lane", format!("narrow {season} {}", chance.below(self.keys.div_ceil(3))));
         match chance.below(100) {
             0..5 => plain(&Task { exit: "3", ..Task::of("load", format!("failing {}", chance.below(3))) }),
             5..9 => plain(&Task { seconds: "3", ..Task::of("load", format!("cancelled {number}")) }),

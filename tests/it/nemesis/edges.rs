@@ -1,0 +1,155 @@
+//! What happens between the replicas of one run and the three parts that they use.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::pace::Pace;
+use crate::support::api_proxy::{ApiProxy, Calls, Fault as Answer, Lie};
+use crate::support::links::{Link, Links};
+use crate::support::own_redis::OwnRedis;
+use crate::support::{Load, World};
+
+#[derive(Debug, Clone)]
+enum Fault {
+    ConnectionsClosed,
+    RightsTaken,
+    BadLink(Link, &'static str, Value),
+    RedisFrozen,
+    RedisFlushed,
+    RedisReadOnly,
+    RedisOutOfMemory,
+    RedisPaused,
+    /// So many calls to the API server.
+    Calls(Calls, Answer, usize),
+}
+
+const LASTING: Duration = Duration::from_secs(4);
+
+fn faults() -> Vec<Fault> {
+    let mut faults = vec![
+        Fault::ConnectionsClosed,
+        Fault::ConnectionsClosed,
+        Fault::RightsTaken,
+        Fault::RedisFrozen,
+        Fault::RedisFlushed,
+        Fault::RedisFlushed,
+        Fault::RedisReadOnly,
+        Fault::RedisOutOfMemory,
+        Fault::RedisPaused,
+    ];
+    for link in [Link::RabbitMq, Link::Redis] {
+        faults.extend([
+            Fault::BadLink(link, "latency", json!({"latency": 200, "jitter": 100})),
+            Fault::BadLink(link, "timeout", json!({"timeout": 1000})),
+            Fault::BadLink(link, "timeout", json!({"timeout": 0})),
+            Fault::BadLink(link, "reset_peer", json!({"timeout": 0})),
+            Fault::BadLink(link, "limit_data", json!({"bytes": 4000})),
+        ]);
+    }
+    faults.extend(
+        [
+            (Calls::Creates, Answer::CommitsAndSays(504), 3),
+            (Calls::Creates, Answer::CommitsAndResets, 3),
+            (Calls::Creates, Answer::CommitsAndHangs, 2),
+            (Calls::JobPatches, Answer::CommitsAndSays(500), 4),
+            (Calls::JobPatches, Answer::CommitsAndResets, 4),
+            (Calls::JobPatches, Answer::CommitsAndHangs, 2),
+            (Calls::PodPatches, Answer::CommitsAndResets, 4),
+            (Calls::Deletes, Answer::CommitsAndSays(504), 2),
+            (Calls::Any, Answer::Says(429), 20),
+            (Calls::Any, Answer::Says(500), 20),
+            (Calls::Any, Answer::Says(503), 20),
+            (Calls::Any, Answer::Resets, 20),
+            (Calls::Any, Answer::Hangs, 6),
+            (Calls::Any, Answer::Slow(Duration::from_secs(1)), 30),
+            (Calls::Logs, Answer::Says(500), 3),
+            (Calls::JobWatches, Answer::Says(500), 2),
+            (Calls::JobWatches, Answer::Lies(Lie::Ends), 5),
+            (Calls::JobWatches, Answer::Lies(Lie::Gone), 3),
+            (Calls::JobWatches, Answer::Lies(Lie::Silent), 1),
+            (Calls::JobWatches, Answer::Lies(Lie::Drops), 2),
+            (Calls::JobWatches, Answer::Lies(Lie::Repeats), 2),
+            (Calls::JobWatches, Answer::Lies(Lie::Late(Duration::from_millis(300))), 2),
+            (Calls::JobWatches, Answer::Lies(Lie::Stale), 2),
+        ]
+        .map(|(calls, answer, times)| Fault::Calls(calls, answer, times)),
+    );
+    faults
+}
+
+pub(super) struct Edges<'a> {
+    world: &'a World,
+    user: String,
+    proxy: ApiProxy,
+    redis: OwnRedis,
+    links: Links,
+}
+
+impl<'a> Edges<'a> {
+    pub(super) async fn start(world: &'a World) -> Self {
+        let user = format!("dispatcher-{}", world.name);
+        world.broker.set_user(&user, "secret", ".*");
+        let broker = world.broker.url().replace("guest:guest", &format!("{user}:secret"));
+        let redis = OwnRedis::start(&world.name).await;
+        let links = Links::to(&[(Link::RabbitMq, broker), (Link::Redis, redis.url())]).await;
+        Self { world, user, proxy: ApiProxy::start(world).await, redis, links }
+    }
+
+    /// Of a replica that goes through them.
+    pub(super) fn environment(&self) -> Vec<(&str, &str)> {
+        self.links.environment().into_iter().chain(self.proxy.environment()).collect()
+    }
+
+    pub(super) async fn suffer(&self, mut pace: Pace, load: &Load<'_>) {
+        let faults = faults();
+        while let Some(fault) = pace.next(&faults).await {
+            load.fault(format!("{fault:?}"));
+            let lasting = pace.lasting(LASTING);
+            self.strike(&fault).await;
+            tokio::time::sleep(lasting).await;
+            self.heal(&fault).await;
+            load.fault(format!("{fault:?} over"));
+        }
+    }
+
+    async fn strike(&self, fault: &Fault) {
+        match fault {
+            Fault::ConnectionsClosed => {
+                // None, when the broker is away.
+                let _ = tokio::task::block_in_place(|| self.world.broker.close_connections());
+            }
+            Fault::RightsTaken => self.rights("^$"),
+            Fault::BadLink(link, kind, attributes) => {
+                tokio::task::block_in_place(|| self.links.poison(*link, kind, attributes));
+            }
+            Fault::RedisFrozen => self.redis.signal("-STOP"),
+            Fault::RedisFlushed => self.redis.command(&["FLUSHALL"]).await,
+            Fault::RedisReadOnly => self.redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await,
+            Fault::RedisOutOfMemory => self.redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await,
+            Fault::RedisPaused => self.redis.command(&["CLIENT", "PAUSE", "3000", "ALL"]).await,
+            Fault::Calls(calls, answer, times) => self.proxy.fault(*calls, *answer, *times),
+        }
+    }
+
+    async fn heal(&self, fault: &Fault) {
+        match fault {
+            Fault::ConnectionsClosed | Fault::RedisFlushed | Fault::RedisPaused => {}
+            Fault::RightsTaken => self.rights(".*"),
+            Fault::BadLink(..) => tokio::task::block_in_place(|| self.links.heal()),
+            Fault::RedisFrozen => self.redis.signal("-CONT"),
+            Fault::RedisReadOnly => self.redis.command(&["REPLICAOF", "NO", "ONE"]).await,
+            Fault::RedisOutOfMemory => self.redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await,
+            Fault::Calls(..) => drop(self.proxy.heal()),
+        }
+    }
+
+    /// Waits for a broker that is away just now: rights that were not given back would be no fault of ours.
+    fn rights(&self, pattern: &str) {
+        tokio::task::block_in_place(|| {
+            while !self.world.broker.permit(&self.user, pattern) {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+    }
+}

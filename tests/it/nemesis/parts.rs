@@ -1,0 +1,66 @@
+//! What happens to the parts of the stack, and so to every run on it.
+
+use std::time::Duration;
+
+use super::pace::Pace;
+use crate::support::Load;
+use crate::support::stack::STACK;
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    BrokerKilled,
+    BrokerRestarted,
+    MemoryAlarm,
+    DiskAlarm,
+    ApiServerKilled,
+    EtcdFrozen,
+    ControllersFrozen,
+}
+
+const FAULTS: [Fault; 7] = [
+    Fault::BrokerKilled,
+    Fault::BrokerRestarted,
+    Fault::MemoryAlarm,
+    Fault::DiskAlarm,
+    Fault::ApiServerKilled,
+    Fault::EtcdFrozen,
+    Fault::ControllersFrozen,
+];
+const LASTING: Duration = Duration::from_secs(4);
+
+pub(super) async fn suffer(mut pace: Pace, loads: &[&Load<'_>]) {
+    let tell = |what: String| loads.iter().for_each(|load| load.fault(what.clone()));
+    while let Some(fault) = pace.next(&FAULTS).await {
+        tell(format!("{fault:?}"));
+        let lasting = pace.lasting(LASTING);
+        tokio::task::block_in_place(|| fault.strike());
+        tokio::time::sleep(lasting).await;
+        tokio::task::block_in_place(|| fault.heal());
+        tell(format!("{fault:?} over"));
+    }
+}
+
+impl Fault {
+    fn strike(self) {
+        match self {
+            Self::BrokerKilled => STACK.part("kill", "rabbitmq"),
+            Self::BrokerRestarted => STACK.part("stop", "rabbitmq"),
+            Self::MemoryAlarm => STACK.rabbitmqctl(&["set_vm_memory_high_watermark", "0.0001"]),
+            Self::DiskAlarm => STACK.rabbitmqctl(&["set_disk_free_limit", "100000GB"]),
+            Self::ApiServerKilled => STACK.part("kill", "apiserver"),
+            Self::EtcdFrozen => STACK.signal("etcd", "-STOP"),
+            Self::ControllersFrozen => STACK.signal("controllers", "-STOP"),
+        }
+    }
+
+    fn heal(self) {
+        match self {
+            Self::BrokerKilled | Self::BrokerRestarted => STACK.part("start", "rabbitmq"),
+            Self::MemoryAlarm => STACK.rabbitmqctl(&["set_vm_memory_high_watermark", "0.25"]),
+            Self::DiskAlarm => STACK.rabbitmqctl(&["set_disk_free_limit", "50MB"]),
+            Self::ApiServerKilled => STACK.part("start", "apiserver"),
+            Self::EtcdFrozen => STACK.signal("etcd", "-CONT"),
+            Self::ControllersFrozen => STACK.signal("controllers", "-CONT"),
+        }
+    }
+}
