@@ -27,6 +27,8 @@ test: ## all checks and all tests, on real parts
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features crash-points -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+	cargo build --bin jobquay
+	@deploy/local/test-clients go rust
 	@deploy/local/test
 
 # 13 points, 4 ways, 1 and 3 replicas. CRASHES selects by parts of names, as in CRASHES='created/,/STOP/3'.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::World;
 use crate::support::dispatcher::jobquay;
+use crate::support::stack::root;
 
 /// Runs `jobquay` in the world; waiting must not block the runtime that records and consumes.
 pub(crate) async fn run(world: &World, arguments: &[&str], input: &str) -> Output {
@@ -31,6 +32,22 @@ pub(crate) fn out(output: &Output) -> String {
 
 pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What is printed is what the repository holds, byte by byte: the documents are made from the code alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn schema_prints_each_document_of_the_contract() {
+    let world = World::new("schema").await;
+    let documents =
+        ["request", "event", "template", "policy", "config"].map(|name| (name, format!("docs/schema/{name}.json")));
+    for (name, file) in documents.into_iter().chain([("asyncapi", "docs/asyncapi.json".to_owned())]) {
+        let printed = run(&world, &["schema", name], "").await;
+        let kept = std::fs::read_to_string(root().join(&file)).expect("the document");
+        assert_eq!((printed.status.code(), out(&printed)), (Some(0), kept), "{file}");
+    }
+    let unknown = run(&world, &["schema", "cat"], "").await;
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(err(&unknown).contains("cat") && err(&unknown).contains("asyncapi"), "{}", err(&unknown));
 }
 
 #[tokio::test(flavor = "multi_thread")]
