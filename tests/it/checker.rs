@@ -5,7 +5,7 @@ mod made;
 
 use made::{Made, begun, dated, failing, good, moded, run, work};
 
-use crate::support::checker::{Budget, Deadline, End, Invariant, Mode, Wish};
+use crate::support::checker::{Budget, Deadline, End, Fault, Invariant, Mode, Wish};
 
 #[track_caller]
 fn broken(made: &Made, invariant: Invariant, says: &str) {
@@ -521,4 +521,34 @@ fn a_request_that_its_cancellation_meets_is_told_by_one_of_them() {
     kept(&made, &Budget::of(0, 0));
     made.tell_again("a");
     broken(&made, Invariant::Budget, "1 duplicate answers");
+}
+
+#[test]
+fn a_request_that_the_broker_gave_up_is_rejected_after_five_deaths_and_not_before() {
+    let mut made = good();
+    made.ask("p", run(work("k")));
+    for _ in 0..4 {
+        made.fault();
+    }
+    made.say("p", "rejected", "request.poison");
+    broken(&made, Invariant::I4, "that is nothing it can come to");
+
+    let mut made = good();
+    made.ask("p", run(work("k")));
+    for _ in 0..5 {
+        made.fault();
+    }
+    made.say("p", "rejected", "request.poison");
+    kept(&made, &Budget::of(5, 0));
+}
+
+#[test]
+fn a_cancellation_that_found_nothing_is_true_only_where_redis_failed() {
+    let mut made = good();
+    made.ask("c", Wish::Cancel("a".into()));
+    made.tell_cancellation("c", "not_found");
+    broken(&made, Invariant::I4, "it says \"not_found\"");
+    let at = made.tick();
+    made.history.faults.push(Fault { at, what: "RedisPaused".into() });
+    kept(&made, &Budget::of(1, 0));
 }

@@ -2,7 +2,8 @@
 //! every promise is kept. Afterwards nothing is left over, in no queue, on no Job, and in no process.
 //!
 //! `NEMESIS_RUNS` runs of `NEMESIS_SECONDS`, of which `NEMESIS_AT_ONCE` share the stack, begin with the seed
-//! `NEMESIS_SEED` (0 draws one). Between two faults of one kind lie `NEMESIS_PAUSE` seconds in the mean. A seed draws
+//! `NEMESIS_SEED` (0 draws one). Between two faults of one kind lie `NEMESIS_PAUSE` seconds in the mean, and twice
+//! that between those of a whole part. A seed draws
 //! the same requests and faults again, though not at the same moments.
 
 mod edges;
@@ -54,7 +55,7 @@ impl Setting {
             runs: count("NEMESIS_RUNS"),
             at_once: count("NEMESIS_AT_ONCE"),
             length: Duration::from_secs(number("NEMESIS_SECONDS", 45)),
-            pause: Duration::from_secs(number("NEMESIS_PAUSE", 4)),
+            pause: Duration::from_secs(number("NEMESIS_PAUSE", 6)),
             seed: match number("NEMESIS_SEED", 1) {
                 0 => u64::from(uuid::Uuid::now_v7().as_fields().1) << 16 | 1,
                 seed => seed,
@@ -82,7 +83,7 @@ async fn side_by_side(hold: &Arc<Hold>, setting: &Setting, seeds: &[u64]) -> Vec
     let worlds = join_all(names.iter().map(|name| World::under(hold, name))).await;
     let runs = join_all(worlds.iter().zip(seeds).map(|(world, seed)| Run::begin(world, *seed, setting))).await;
     let loads: Vec<_> = runs.iter().map(|run| &run.load).collect();
-    let pace = Pace::new(seeds[0], "parts", setting.length, setting.pause);
+    let pace = Pace::new(seeds[0], "parts", setting.length, setting.pause * 2);
     tokio::join!(parts::suffer(pace, &loads), join_all(runs.iter().map(|run| run.suffer(setting))));
     let verdicts = join_all(runs.into_iter().map(Run::judge)).await;
     println!("{}", table(verdicts.iter().flat_map(|verdict| &verdict.recoveries)));
@@ -120,6 +121,7 @@ impl<'a> Run<'a> {
         let history = load.finish().await;
         let (drained, hits) = (begun.elapsed(), history.hits_by_quarter());
         println!("seed {seed}: {}; drained within {drained:.0?}; hits by quarter {hits:.1?}", history.figures());
+        println!("seed {seed}: longest silence {}", history.longest_silence());
         let without_cache = history.faults.iter().filter(|fault| fault.what.contains("Redis")).count();
         let budget = Budget {
             extra_jobs: without_cache * KEYS * ANEW,

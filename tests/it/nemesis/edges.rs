@@ -116,13 +116,12 @@ impl<'a> Edges<'a> {
     async fn strike(&self, fault: &Fault) {
         match fault {
             Fault::ConnectionsClosed => {
+                let broker = self.world.broker.clone();
                 // None, when the broker is away.
-                let _ = tokio::task::block_in_place(|| self.world.broker.close_connections());
+                let _ = tokio::task::spawn_blocking(move || broker.close_connections()).await;
             }
-            Fault::RightsTaken => self.rights("^$"),
-            Fault::BadLink(link, kind, attributes) => {
-                tokio::task::block_in_place(|| self.links.poison(*link, kind, attributes));
-            }
+            Fault::RightsTaken => self.rights("^$").await,
+            Fault::BadLink(link, kind, attributes) => self.links.poison(*link, kind, attributes),
             Fault::RedisFrozen => self.redis.signal("-STOP"),
             Fault::RedisFlushed => self.redis.command(&["FLUSHALL"]).await,
             Fault::RedisReadOnly => self.redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await,
@@ -135,8 +134,8 @@ impl<'a> Edges<'a> {
     async fn heal(&self, fault: &Fault) {
         match fault {
             Fault::ConnectionsClosed | Fault::RedisFlushed | Fault::RedisPaused => {}
-            Fault::RightsTaken => self.rights(".*"),
-            Fault::BadLink(..) => tokio::task::block_in_place(|| self.links.heal()),
+            Fault::RightsTaken => self.rights(".*").await,
+            Fault::BadLink(..) => self.links.heal(),
             Fault::RedisFrozen => self.redis.signal("-CONT"),
             Fault::RedisReadOnly => self.redis.command(&["REPLICAOF", "NO", "ONE"]).await,
             Fault::RedisOutOfMemory => self.redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await,
@@ -145,11 +144,14 @@ impl<'a> Edges<'a> {
     }
 
     /// Waits for a broker that is away just now: rights that were not given back would be no fault of ours.
-    fn rights(&self, pattern: &str) {
-        tokio::task::block_in_place(|| {
-            while !self.world.broker.permit(&self.user, pattern) {
-                std::thread::sleep(Duration::from_millis(500));
+    async fn rights(&self, rights: &'static str) {
+        loop {
+            let (broker, user) = (self.world.broker.clone(), self.user.clone());
+            let given = tokio::task::spawn_blocking(move || broker.permit(&user, rights)).await;
+            if given.expect("the broker is asked") {
+                return;
             }
-        });
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 }

@@ -33,9 +33,10 @@ pub(super) async fn suffer(mut pace: Pace, loads: &[&Load<'_>]) {
     while let Some(fault) = pace.next(&FAULTS).await {
         tell(format!("{fault:?}"));
         let lasting = pace.lasting(LASTING);
-        tokio::task::block_in_place(|| fault.strike());
+        // On threads of their own: the other kinds of faults go on meanwhile.
+        tokio::task::spawn_blocking(move || fault.strike()).await.expect("it strikes");
         tokio::time::sleep(lasting).await;
-        tokio::task::block_in_place(|| fault.heal());
+        tokio::task::spawn_blocking(move || fault.heal()).await.expect("it heals");
         tell(format!("{fault:?} over"));
     }
 }

@@ -174,8 +174,11 @@ fn left(world: &World) -> Vec<String> {
         let messages = world.broker.queue(queue)["messages"].clone();
         (messages != 0).then(|| format!("{messages} messages in {queue}"))
     });
-    let aside = ["jobquay.dead", "jobquay.undeliverable"]
-        .into_iter()
-        .flat_map(|queue| world.broker.drain(queue).into_iter().map(move |message| format!("in {queue}: {message}")));
+    let aside = ["jobquay.dead", "jobquay.undeliverable"].into_iter().flat_map(|queue| {
+        // What the broker gave up is answered as well, and kept for an operator.
+        let messages = world.broker.drain(queue).into_iter();
+        let strange = messages.filter(|message| message["properties"]["headers"]["jobquay-code"] != "request.poison");
+        strange.map(move |message| format!("in {queue}: {message}"))
+    });
     waiting.chain(aside).collect()
 }

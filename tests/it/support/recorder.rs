@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use jobquay::backoff::Backoff;
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use kube::runtime::WatchStreamExt;
@@ -47,7 +48,7 @@ impl Recorder {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let shared = Arc::clone(&seen);
         let task = tokio::spawn(async move {
-            let mut events = std::pin::pin!(watcher(jobs, watcher::Config::default()).default_backoff());
+            let mut events = std::pin::pin!(watcher(jobs, watcher::Config::default()).backoff(at_once()));
             while let Some(event) = events.next().await {
                 let mut seen = shared.lock().expect("nobody panics with it");
                 match event {
@@ -102,6 +103,11 @@ impl Recorder {
         let violations = self.seen.lock().expect("nobody panics with it").violations.clone();
         assert!(violations.is_empty(), "{violations:#?}");
     }
+}
+
+/// What is missed while the API server is away is missed for as short as can be.
+fn at_once() -> Backoff {
+    Backoff::new(Duration::from_millis(200), Duration::from_millis(200))
 }
 
 impl Drop for Recorder {

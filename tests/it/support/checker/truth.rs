@@ -19,11 +19,15 @@ pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     judged.chain(two_results(index)).chain(unrecorded(index)).collect()
 }
 
+/// The delivery limit of the request queue.
+const DELIVERIES: usize = 5;
+
 type Verdict = Result<(), (Invariant, String)>;
 
 fn one(index: &Index<'_>, budget: &Budget, told: &Told, asked: &Asked) -> Verdict {
     may_be_told(index, told, asked)?;
     match &asked.wish {
+        Wish::Cancel(_) if told.state == "rejected" => Ok(()),
         Wish::Cancel(target) => cancelled(index, told, target),
         Wish::Run { work, mode, .. } => {
             if told.state == "succeeded" {
@@ -40,6 +44,8 @@ fn one(index: &Index<'_>, budget: &Budget, told: &Told, asked: &Asked) -> Verdic
 /// Whether the request can come to this at all.
 fn may_be_told(index: &Index<'_>, told: &Told, asked: &Asked) -> Verdict {
     let legal = match (told.state.as_str(), &asked.wish) {
+        // Whoever took it in hand died, for one reason or another.
+        ("rejected", _) if told.code == "request.poison" => deaths(index, asked, told) >= DELIVERIES,
         ("succeeded", Wish::Cancel(_)) => true,
         (_, Wish::Cancel(_)) => false,
         ("cancelled", _) => index.is_cancelled(&asked.id),
@@ -52,6 +58,11 @@ fn may_be_told(index: &Index<'_>, told: &Told, asked: &Asked) -> Verdict {
     };
     let what = || format!("that is nothing it can come to (code {:?})", told.code);
     legal.then_some(()).ok_or_else(|| (Invariant::I4, what()))
+}
+
+/// What may have ended a delivery of the request before it was answered.
+fn deaths(index: &Index<'_>, asked: &Asked, told: &Told) -> usize {
+    index.history.faults.iter().filter(|fault| (asked.at..told.at).contains(&fault.at)).count()
 }
 
 /// The bytes are those of its digest, of its parameters, and of a pod of the Job that is named.

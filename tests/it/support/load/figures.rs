@@ -77,6 +77,16 @@ impl History {
         self.faults.iter().map(of).collect()
     }
 
+    /// The longest time without any answer, and what was done shortly before and in it.
+    pub(crate) fn longest_silence(&self) -> String {
+        let times: Vec<_> = self.events.iter().map(|told| told.at).collect();
+        let Some(pair) = times.windows(2).max_by_key(|pair| pair[1] - pair[0]) else { return "none".into() };
+        let (from, to) = (pair[0], pair[1]);
+        let near = self.faults.iter().filter(|fault| fault.at + Duration::from_secs(10) > from && fault.at < to);
+        let near: Vec<_> = near.map(|fault| format!("{} at {:.1?}", fault.what, fault.at)).collect();
+        format!("{:.1?} from {from:.1?}: {}", to - from, near.join(", "))
+    }
+
     /// When each request was answered first.
     fn first_answers(&self) -> HashMap<&str, Duration> {
         let mut first = HashMap::new();
