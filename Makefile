@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test test-crashes test-clients fuzz check-docs
+.PHONY: help up down status demo test test-crashes test-clients test-brokers fuzz check-docs
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ test-crashes: ## end a dispatcher at each point of its work in each way, under l
 test-clients: ## the example clients in five languages, against a stack of their own
 	cargo build --bin jobquay
 	@deploy/local/test-clients
+
+# Debian 12 has RabbitMQ 3.10, trixie 4.0, and sid what is newest.
+SUITES ?= trixie sid
+test-brokers: ## the tests that concern the broker, against RabbitMQ of other Debian suites (SUITES)
+	cargo build --bin jobquay
+	deploy/local/test-brokers $(SUITES)
 
 # Needs a nightly compiler and `cargo install cargo-fuzz`.
 FUZZ_SECONDS ?= 60
