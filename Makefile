@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test test-crashes test-clients test-brokers fuzz check-docs
+.PHONY: help up down status demo test test-crashes test-clients test-brokers test-upgrade fuzz check-docs
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ SUITES ?= trixie sid
 test-brokers: ## the tests that concern the broker, against RabbitMQ of other Debian suites (SUITES)
 	cargo build --bin jobquay
 	deploy/local/test-brokers $(SUITES)
+
+# Any commit that can run beside this one.
+PREVIOUS ?= HEAD^
+test-upgrade: ## the build of PREVIOUS and this one take turns under load, up, down and up again
+	PREVIOUS='$(PREVIOUS)' deploy/local/test-upgrade
 
 # Needs a nightly compiler and `cargo install cargo-fuzz`.
 FUZZ_SECONDS ?= 60

@@ -1,5 +1,6 @@
 //! One test's part of the stack: a virtual host, a namespace, a tenant.
 
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -10,6 +11,7 @@ use kube::{Api, Client, Config};
 use serde_json::json;
 
 use super::broker::Broker;
+use super::dispatcher::THIS_BUILD;
 use super::stack::{Hold, STACK};
 use super::{Dispatcher, Producer, Recorder, eventually};
 
@@ -78,7 +80,14 @@ impl World {
 
     /// A dispatcher with another environment.
     pub(crate) async fn dispatcher_in(&self, environment: &[(&str, &str)], settings: &[&str]) -> Dispatcher {
-        let dispatcher = Dispatcher::start(self, environment, settings);
+        let dispatcher = Dispatcher::start(Path::new(THIS_BUILD), self, environment, settings);
+        dispatcher.ready().await;
+        dispatcher
+    }
+
+    /// A dispatcher of another build.
+    pub(crate) async fn dispatcher_of(&self, program: &Path, settings: &[&str]) -> Dispatcher {
+        let dispatcher = Dispatcher::start(program, self, &[], settings);
         dispatcher.ready().await;
         dispatcher
     }
