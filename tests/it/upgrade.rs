@@ -18,7 +18,7 @@ use crate::support::{Dispatcher, Load, Plan, Request, World, eventually};
 const REPLICAS: usize = 3;
 /// So few Jobs at once that requests wait in their lanes from the first change to the last.
 const NARROW: &str = "limits.in_flight=3";
-/// Answers between two changes: each mixture has some of everything.
+/// A change comes after each so many answers: each mixture gives some of every kind.
 const BETWEEN: usize = 35;
 /// Who leaves in order has let go of what it told. Where one does not in time, the waiters of a Job are told twice.
 const DUPLICATES: usize = 20;
@@ -57,9 +57,9 @@ async fn every_promise_is_kept_while_two_builds_replace_each_other_under_load() 
         replicas.push(world.dispatcher_of(&previous, &[NARROW]).await);
     }
     let mut load = Load::begin(&world, Plan::new(480, 10.0, 60).seed(5)).await;
-    for (build, way) in [(&this, "up"), (&previous, "down"), (&this, "up again")] {
+    for (round, (build, way)) in [(&this, "up"), (&previous, "down"), (&this, "up again")].into_iter().enumerate() {
         for place in 1..=REPLICAS {
-            let answers = load.answers() + BETWEEN;
+            let answers = BETWEEN * (REPLICAS * round + place);
             eventually("some are answered", async || (load.answers() >= answers).then_some(())).await;
             let (waiting, begun) = (waiting(&world), Instant::now());
             assert!(waiting > 0, "the lanes are empty before {way} {place}");
@@ -91,7 +91,7 @@ async fn what_one_build_has_begun_the_other_brings_to_its_end() {
     for (round, (first, second)) in [(&previous, &this), (&this, &previous)].into_iter().enumerate() {
         let single = ["limits.in_flight=1"];
         let dispatcher = world.dispatcher_of(first, &single).await;
-        let shared = script(&format!("sleep 20; echo shared {round}"));
+        let shared = script(&format!("sleep 30; echo shared {round}"));
         let mut owed = HashSet::from([producer.send(shared.clone()).await]);
         eventually("its Job", async || (recorder.jobs() == 1 + 5 * round).then_some(())).await;
         owed.extend(producer.send_many((1..EQUAL).map(|_| shared.clone())).await);
