@@ -63,6 +63,7 @@ async fn every_promise_is_kept_while_two_builds_replace_each_other_under_load() 
             eventually("some are answered", async || (load.answers() >= answers).then_some(())).await;
             let (waiting, begun) = (waiting(&world), Instant::now());
             assert!(waiting > 0, "the lanes are empty before {way} {place}");
+            load.fault(format!("{way} {place} begun"));
             replace(&world, &mut replicas, build).await;
             load.fault(format!("{way} {place}"));
             println!("{way} {place}: {waiting} waited, replaced in {:.1} s", begun.elapsed().as_secs_f64());
