@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test test-crashes test-faults soak test-clients fuzz check-docs
+.PHONY: help up down status demo test test-crashes test-faults soak test-clients test-brokers test-upgrade fuzz check-docs
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -52,6 +52,17 @@ soak: ## HOURS of the same with a fault a minute: also memory, descriptors, and 
 test-clients: ## the example clients in five languages, against a stack of their own
 	cargo build --bin jobquay
 	@deploy/local/test-clients
+
+# Debian 12 has RabbitMQ 3.10, trixie 4.0, and sid what is newest.
+SUITES ?= trixie sid
+test-brokers: ## the tests that concern the broker, against RabbitMQ of other Debian suites (SUITES)
+	cargo build --bin jobquay
+	deploy/local/test-brokers $(SUITES)
+
+# Any commit that can run beside this one.
+PREVIOUS ?= HEAD^
+test-upgrade: ## the build of PREVIOUS and this one take turns under load, up, down and up again
+	PREVIOUS='$(PREVIOUS)' deploy/local/test-upgrade
 
 # Needs a nightly compiler and `cargo install cargo-fuzz`.
 FUZZ_SECONDS ?= 60

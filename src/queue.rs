@@ -100,3 +100,6 @@ async fn call<T>(
 fn short(text: &str) -> Result<lapin::types::ShortString, Error> {
     lapin::types::ShortString::try_new(text).map_err(|_| Error::TooLong(text.chars().take(40).collect()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What the machine must have: root for a node, Debian packages, and Kubernetes built once from its Go modules.
+# What the machine must have: root for a node, Debian packages, and what is made once below target/local: Kubernetes from
+# its Go modules, the proxy that the tests of bad links go through, and RabbitMQ of another Debian suite.
 
 kubernetes_version=v1.36.3
 kubebox=$repository/target/local/kubebox
@@ -7,6 +8,9 @@ kubebox=$repository/target/local/kubebox
 check_privilege() {
   if ((EUID != 0)) && [[ " $* " == *" kubelet "* || " $* " == *" containerd "* ]]; then
     die "a node (kubelet, containerd) needs root" "run it as root, or without a node: STACK_NODE=0, or with a cluster of yours: KUBECONFIG=FILE"
+  fi
+  if ((EUID != 0)) && [[ -n $(rabbitmq_suite) && " $* " == *" rabbitmq "* ]]; then
+    die "RabbitMQ of another suite (RABBITMQ_SUITE) needs root"
   fi
 }
 
@@ -20,7 +24,10 @@ check_given_files() {
 # Debian's names and, since a program may have come another way, a file of each.
 packages_of() {
   case $1 in
-    rabbitmq) echo rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server curl=/usr/bin/curl ;;
+    rabbitmq)
+      if [[ -n $(rabbitmq_suite) ]]; then echo debootstrap=/usr/sbin/debootstrap; else echo rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server; fi
+      echo curl=/usr/bin/curl
+      ;;
     redis) echo redis-server=/usr/bin/redis-server ;;
     etcd) echo openssl=/usr/bin/openssl curl=/usr/bin/curl ;;
     containerd) echo containerd=/usr/bin/containerd runc=/usr/sbin/runc containernetworking-plugins=/usr/lib/cni/ptp busybox-static=/bin/busybox ;;
@@ -62,6 +69,31 @@ build_toxiproxy() {
   local folder=$repository/target/local/toxiproxy
   [[ -x $folder/server ]] || GOBIN=$folder go install github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0 ||
     die "Toxiproxy could not be built: go's message is above"
+}
+
+suite_root() { echo "$repository/target/local/debian-$1"; }
+
+# RabbitMQ of another Debian suite, with what it needs and nothing else.
+install_suite() {
+  local suite root mirror log=$dir/debootstrap.log
+  suite=$(rabbitmq_suite)
+  [[ -n $suite && " $* " == *" rabbitmq "* ]] || return 0
+  root=$(suite_root "$suite")
+  (
+    mkdir -p "${root%/*}"
+    exec 7>"$root.lock"
+    flock 7   # two stacks may start at once
+    [[ ! -d $root ]] || exit 0
+    mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' | sed -n 's/^Debian //p' | head -n 1)
+    [[ -n $mirror ]] || die "apt's configuration names no mirror of Debian to take $suite from"
+    echo "installing RabbitMQ of Debian $suite: a minute, once"
+    rm -rf --one-file-system "$root.new"
+    # In a mount namespace of its own: what it mounts is gone with it.
+    unshare --mount debootstrap --variant=minbase --include=rabbitmq-server "$suite" "$root.new" "$mirror" >"$log" 2>&1 9>&- ||
+      die "debootstrap could not install $suite; see $log"
+    touch "$root.new/etc/hosts"   # this machine's is mounted there
+    mv "$root.new" "$root"
+  ) || exit 1
 }
 
 kubebox_is_current() { [[ -x $kubebox && -r $kubebox.sources && $(<"$kubebox.sources") == "$sources" ]]; }

@@ -59,6 +59,10 @@ pub struct Reader {
 }
 
 impl Aside {
+    pub(super) fn of(delivery: lapin::message::Delivery) -> Self {
+        Self { body: delivery.data, properties: delivery.properties, tag: delivery.delivery_tag }
+    }
+
     pub fn id(&self) -> Option<&str> {
         self.properties.message_id().as_ref().map(ShortString::as_str)
     }
@@ -101,7 +105,7 @@ impl Aside {
     }
 
     /// The properties of its second life. `user` is who publishes it: only this name can be kept.
-    fn properties(&self, user: &str) -> Result<BasicProperties, Error> {
+    pub(super) fn properties(&self, user: &str) -> Result<BasicProperties, Error> {
         let given = self.properties.headers().iter().flat_map(|headers| headers.inner());
         let mut headers = FieldTable::default();
         for (name, value) in given.filter(|(name, _)| !TAKEN_OFF.contains(&name.as_str())) {
@@ -155,9 +159,8 @@ impl Reader {
         self.left -= 1;
         let get = self.channel.basic_get(short(self.queue)?, BasicGetOptions::default());
         let Some(got) = call("get a message", CALL_TIMEOUT, get).await? else { return Ok(None) };
-        let delivery = got.delivery;
-        self.last = Some(delivery.delivery_tag);
-        Ok(Some(Aside { body: delivery.data, properties: delivery.properties, tag: delivery.delivery_tag }))
+        self.last = Some(got.delivery.delivery_tag);
+        Ok(Some(Aside::of(got.delivery)))
     }
 
     /// Publishes the message to the queue `to`, and takes it off this one when the broker has it there.

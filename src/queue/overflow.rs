@@ -140,6 +140,6 @@ impl Reader {
     }
 }
 
-fn queue_name(job: &str, uid: &str) -> String {
+pub(super) fn queue_name(job: &str, uid: &str) -> String {
     format!("jobquay.waiters.{job}.{uid}")
 }

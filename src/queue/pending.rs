@@ -33,28 +33,31 @@ impl Parking {
 
     /// Returns when the broker has the request in the lane's queue.
     pub async fn park(&self, arrival: &Arrival, lane: &str) -> Result<(), Error> {
-        let queue = pending_queue(lane);
-        let mut headers = vec![(RECEIVED_AT, arrival.received_at.to_string())];
-        headers.extend(arrival.user_id.clone().map(|user| (PRODUCER, user)));
-        headers.extend(arrival.traceparent.clone().map(|trace| ("traceparent", trace)));
-        headers.extend(arrival.tracestate.clone().map(|state| ("tracestate", state)));
-        let message = Message {
-            id: arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone()),
-            exchange: String::new(),
-            routing_key: queue.clone(),
-            body: arrival.body.as_slice().into(),
-            content_type: arrival.content_type.clone().unwrap_or_default(),
-            correlation_id: arrival.correlation_id.clone(),
-            reply_to: arrival.reply_to.clone(),
-            kind: None,
-            user_id: Some(self.user.clone()),
-            headers,
-            mandatory: true,
-        };
-        match self.publisher.publish(message).await? {
+        match self.publisher.publish(message(arrival, lane, &self.user)).await? {
             Receipt::Delivered => Ok(()),
-            Receipt::Unroutable { .. } | Receipt::Refused => Err(Error::Parking(queue)),
+            Receipt::Unroutable { .. } | Receipt::Refused => Err(Error::Parking(pending_queue(lane))),
         }
+    }
+}
+
+/// The request as it lies in the lane; `own_user` is who puts it there.
+pub(super) fn message(arrival: &Arrival, lane: &str, own_user: &str) -> Message {
+    let mut headers = vec![(RECEIVED_AT, arrival.received_at.to_string())];
+    headers.extend(arrival.user_id.clone().map(|user| (PRODUCER, user)));
+    headers.extend(arrival.traceparent.clone().map(|trace| ("traceparent", trace)));
+    headers.extend(arrival.tracestate.clone().map(|state| ("tracestate", state)));
+    Message {
+        id: arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone()),
+        exchange: String::new(),
+        routing_key: pending_queue(lane),
+        body: arrival.body.as_slice().into(),
+        content_type: arrival.content_type.clone().unwrap_or_default(),
+        correlation_id: arrival.correlation_id.clone(),
+        reply_to: arrival.reply_to.clone(),
+        kind: None,
+        user_id: Some(own_user.to_owned()),
+        headers,
+        mandatory: true,
     }
 }
 

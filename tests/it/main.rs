@@ -46,3 +46,4 @@ mod results;
 mod seed_job;
 mod set_aside;
 mod shipped;
+mod upgrade;

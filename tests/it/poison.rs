@@ -15,26 +15,26 @@ fn script(text: &str) -> Request {
 }
 
 /// Takes what is in the queue and dies with it, once.
-async fn take_and_die(world: &World, count: usize) {
+async fn take_and_die(world: &World) {
     let connection =
         Connection::connect(&world.broker.url(), ConnectionProperties::default()).await.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
     channel.basic_qos(100, BasicQosOptions::default()).await.expect("a prefetch");
     let options = BasicConsumeOptions::default();
     let requests = "jobquay.requests".into();
-    let deliveries =
+    let mut deliveries =
         channel.basic_consume(requests, "".into(), options, FieldTable::default()).await.expect("a consumer");
-    let taken: Vec<_> = deliveries.take(count).collect().await;
-    assert!(taken.iter().all(Result::is_ok), "{taken:?}");
+    while let Ok(taken) = tokio::time::timeout(Duration::from_millis(500), deliveries.next()).await {
+        taken.expect("the consumer lives").expect("a delivery");
+    }
     connection.close(320, "died".into()).await.expect("an end");
 }
 
-/// As often as the queue allows, and once more.
+/// As often as the queue allows, and once more. A request may have been delivered before to one that was killed,
+/// and of that the broker may hear later: how often it takes is the broker's to say.
 async fn crash_loop(world: &World, count: usize) {
-    for _ in 0..6 {
-        take_and_die(world, count).await;
-    }
     eventually("the broker has given it up", async || {
+        take_and_die(world).await;
         (world.broker.queue("jobquay.poison")["messages"].as_u64() >= Some(count as u64)).then_some(())
     })
     .await;

@@ -1,15 +1,20 @@
 //! What docs/compatibility.md promises, held against tests/fixtures/v1: what version 1 wrote when it was
 //! fixed. `JOBQUAY_PIN` changes nothing there.
 
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::Job;
 use serde::Deserialize;
 
 use super::requests::check_keys;
 use super::*;
 use crate::cache::{self, Seal};
-use crate::domain::job;
+use crate::domain::job::{self, Ending};
 use crate::domain::key::RequestKey;
-use crate::domain::template::{ResultPlan, ResultSource};
+use crate::domain::manifest;
+use crate::domain::outcome::{Failure, FailureCode, Outcome};
+use crate::domain::overdue::GivenUp;
+use crate::domain::template::{Limits, ResultPlan, ResultSource};
 use crate::domain::waiter::Waiter;
 use crate::queue::topology::QUEUES;
 
@@ -172,7 +177,7 @@ fn a_job_of_version_1_is_read_with_everyone_who_waits_on_it() {
     };
     // The ids are in the names of the annotations: one that is made in another way would add a waiter twice.
     for waiter in [&least, &most] {
-        let name = crate::domain::manifest::waiter_annotation(waiter);
+        let name = manifest::waiter_annotation(waiter);
         assert!(job.metadata.annotations.as_ref().unwrap().contains_key(&name), "{name}");
     }
     assert_eq!(waiters, [least, most]);
@@ -183,6 +188,59 @@ fn a_job_of_version_1_is_read_with_everyone_who_waits_on_it() {
     assert_eq!((cache.store, cache.ttl_seconds), (true, 3600));
     assert_eq!(job::overflowed(&job), 43);
     assert_eq!(job::finalizer_index(&job), Some(1));
+}
+
+/// With every annotation there is, each in the form in which it is written.
+#[test]
+fn a_job_in_full_is_read_and_written_in_the_same_form() {
+    let job: Job = serde_json::from_str(&read("tests/fixtures/v1/job-in-full.json")).unwrap();
+    let waiter = Waiter {
+        request_id: "r-2".into(),
+        reply_to: Some("replies".into()),
+        correlation_id: Some("c-2".into()),
+        received_at: "2026-11-24T10:00:00Z".parse().unwrap(),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        tracestate: Some("a=b".into()),
+        created_job: true,
+        overwrites: true,
+        stale_if_error: Some(86_400),
+        producer: Some("anna".into()),
+        wants_progress: true,
+        cancelled: Some("withdrawn".into()),
+    };
+    assert_eq!(job::waiters(&job), (vec![waiter.clone()], 0));
+    let limits = Limits {
+        start: Duration::from_secs(300),
+        image_pull: Duration::from_secs(120),
+        run: Duration::from_secs(3600),
+    };
+    assert_eq!(job::limits(&job), Some(limits));
+    let (code, message) = (FailureCode::StartImage, "no such image".to_owned());
+    let given_up = GivenUp { code, message: message.clone(), reason: "ErrImagePull".into() };
+    assert_eq!(job::ending(&job), Some(Ending::GivenUp(given_up.clone())));
+    let cache = job::cache_plan(&job);
+    assert_eq!((cache.store, cache.ttl_seconds), (true, 1800));
+    let plan = ResultPlan { source: ResultSource::Redis, max: 65_536 };
+    let upload = "jobquay:upload:30be72f8f2c65ca4df1ea0e4c8714539c1bc19458a789c9d67dbbf9841c8811e";
+    assert_eq!((job::result_plan(&job), job::upload_key(&job).as_deref()), (Some(plan), Some(upload)));
+    let occupant = job::occupant(&job);
+    assert_eq!((occupant.lane.as_str(), occupant.producer.as_deref()), ("bulk", Some("anna")));
+    assert_eq!((job::shard(&job), job::key(&job).map(|key| key.shard())), (30, Some(30)));
+    assert_eq!(job::overflowed(&job), 40);
+
+    let outcome = Outcome::Failed(Failure { code, message, exit_code: None, reason: None, log_tail: None });
+    let mut result = json!(plan);
+    result["key"] = upload.into();
+    for (name, written) in [
+        (manifest::waiter_annotation(&waiter), manifest::encode_waiter(&waiter)),
+        (manifest::LIMITS.into(), json!(limits).to_string()),
+        (manifest::GIVEN_UP.into(), json!(given_up).to_string()),
+        (manifest::CACHE.into(), json!(cache).to_string()),
+        (manifest::RESULT.into(), result.to_string()),
+        (manifest::OUTCOME.into(), json!(outcome.record()).to_string()),
+    ] {
+        assert_eq!(job.metadata.annotations.as_ref().unwrap().get(&name), Some(&written), "{name}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -15,9 +15,16 @@ pub(crate) struct Dispatcher {
     log: PathBuf,
 }
 
+/// The program that these tests are about.
+pub(crate) const THIS_BUILD: &str = env!("CARGO_BIN_EXE_jobquay");
+
 /// The command with the world's addresses as its environment; a test adds what it is about.
 pub(crate) fn jobquay(world: &World) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_jobquay"));
+    command(Path::new(THIS_BUILD), world)
+}
+
+fn command(program: &Path, world: &World) -> Command {
+    let mut command = Command::new(program);
     command
         .current_dir(root())
         .env_clear()
@@ -44,11 +51,11 @@ pub(crate) fn jobquay(world: &World) -> Command {
 pub(crate) const UNREAD: (&str, &str) = ("LOG", "unread");
 
 impl Dispatcher {
-    pub(super) fn start(world: &World, environment: &[(&str, &str)], settings: &[&str]) -> Self {
+    pub(super) fn start(program: &Path, world: &World, environment: &[(&str, &str)], settings: &[&str]) -> Self {
         let log = STACK.dir.join("log").join(format!("{}-{}.log", world.name, uuid::Uuid::now_v7().simple()));
         let file = File::create(&log).expect("a log file");
         let port = free_port();
-        let mut command = jobquay(world);
+        let mut command = command(program, world);
         command.envs(environment.iter().copied());
         command.args([
             "serve",

@@ -1,5 +1,6 @@
 //! One test's part of the stack: a virtual host, a namespace, a tenant.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use kube::{Api, Client, Config};
 use serde_json::json;
 
 use super::broker::Broker;
+use super::dispatcher::THIS_BUILD;
 use super::stack::{Hold, STACK};
 use super::{Dispatcher, Producer, Recorder, eventually};
 
@@ -83,9 +85,16 @@ impl World {
         dispatcher
     }
 
+    /// A dispatcher of another build.
+    pub(crate) async fn dispatcher_of(&self, program: &Path, settings: &[&str]) -> Dispatcher {
+        let dispatcher = Dispatcher::start(program, self, &[], settings);
+        dispatcher.ready().await;
+        dispatcher
+    }
+
     /// A dispatcher that may not be ready for long: the parts that it needs may be away.
     pub(crate) fn dispatcher_begun(&self, environment: &[(&str, &str)], settings: &[&str]) -> Dispatcher {
-        Dispatcher::start(self, environment, settings)
+        Dispatcher::start(Path::new(THIS_BUILD), self, environment, settings)
     }
 
     pub(crate) async fn producer(&self) -> Producer {
