@@ -77,9 +77,9 @@ impl Error {
         self.status().is_some_and(Status::is_not_found)
     }
 
-    /// This process has not the right to make the call.
-    pub fn is_forbidden(&self) -> bool {
-        self.status().is_some_and(Status::is_forbidden)
+    /// The call is refused to this process: it lacks the right, or an admission policy denies it.
+    pub fn is_refused(&self) -> bool {
+        self.status().is_some_and(Status::is_forbidden) || self.denial().is_some()
     }
 
     /// The object changed since it was read.
@@ -168,6 +168,7 @@ mod tests {
         let policy = "jobs.batch \"j\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
         for (code, reason) in [(422, "Invalid"), (403, "Forbidden"), (413, "RequestEntityTooLarge")] {
             assert!(answer(code, reason, policy).denial().is_some(), "{code}");
+            assert!(answer(code, reason, policy).is_refused(), "{code}");
         }
         assert!(answer(403, "Forbidden", "jobs.batch is forbidden: exceeded quota: q").denial().is_none());
         for passing in ["not yet ready to handle request", "status unknown for quota: q, resources: count/jobs.batch"] {
