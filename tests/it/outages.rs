@@ -218,3 +218,51 @@ async fn rights_that_are_taken_away_and_given_back_lose_nothing() {
     dispatcher.ready().await;
     world.settled().await;
 }
+
+/// Requests that wait in a lane are held for longer than the broker allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_holds_a_delivery_for_too_long_is_ended_and_loses_nothing() {
+    let world = World::alone("consumer-timeout").await;
+    let recorder = world.recorder();
+    let _timeout = ConsumerTimeout::start(Duration::from_secs(3));
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let mut owed = HashSet::new();
+    for number in 0..6 {
+        let script = format!("sleep 5; echo {number}");
+        owed.insert(producer.send(Request::template("narrow", &json!({"script": script}))).await);
+    }
+    let events = all_answers(&mut producer, &owed).await;
+    let ended = dispatcher.log().matches("delivery acknowledgement on channel").count();
+    println!("{} answers; {ended} lines on the timeout", events.len());
+    assert!(ended > 0, "the broker has ended no consumer");
+    assert_agreement(&events);
+    assert_eq!(events.len(), owed.len(), "nobody is told twice");
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    assert_eq!(recorder.jobs(), 6, "each key has run once");
+    assert!(!dispatcher.has_ended());
+    recorder.assert_sound();
+    world.settled().await;
+}
+
+/// The broker's limit to how long a delivery may be held, which it looks at every second.
+struct ConsumerTimeout;
+
+impl ConsumerTimeout {
+    fn start(limit: Duration) -> Self {
+        Self::set(limit, Duration::from_secs(1));
+        Self
+    }
+
+    fn set(limit: Duration, look: Duration) {
+        for (name, value) in [("consumer_timeout", limit), ("channel_tick_interval", look)] {
+            STACK.rabbitmqctl(&["eval", &format!("application:set_env(rabbit, {name}, {}).", value.as_millis())]);
+        }
+    }
+}
+
+impl Drop for ConsumerTimeout {
+    fn drop(&mut self) {
+        Self::set(Duration::from_secs(30 * 60), Duration::from_secs(60));
+    }
+}

@@ -9,6 +9,7 @@ pub(crate) mod event;
 pub(crate) mod identity;
 pub(crate) mod links;
 pub(crate) mod load;
+pub(crate) mod memory;
 pub(crate) mod own_redis;
 pub(crate) mod producer;
 pub(crate) mod raw_amqp;
