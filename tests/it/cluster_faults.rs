@@ -141,23 +141,25 @@ async fn a_pod_that_is_started_twice_gives_one_answer_which_is_that_of_the_one_t
     let recorder = world.recorder();
     let _dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
-    let request = |what: &str| {
-        let script = format!("cat /proc/sys/kernel/random/uuid; sleep 4 # {what}");
+    // The first goes on until then; the second comes later and has little to do.
+    let until = |seconds: i64| {
+        let end = jiff::Timestamp::now().as_second() + seconds;
+        let script = format!("cat /proc/sys/kernel/random/uuid; while [ $(date +%s) -lt {end} ]; do sleep 1; done");
         Request::template("retried", &json!({"script": script}))
     };
 
-    let killed = producer.send(request("killed")).await;
+    let killed = producer.send(until(20)).await;
     let first = running_pod(&world).await;
     force_delete(&world, &first, false).await;
     assert_answered_by_the_second(&world, &mut producer, &killed, &first).await;
 
-    let lost = producer.send(request("lost")).await;
+    let lost = producer.send(until(8)).await;
     let first = running_pod(&world).await;
     let kubelet = STACK.freeze("kubelet");
     force_delete(&world, &first, true).await;
     eventually("another pod in its place", async || others_of(&world, &first).await.pop()).await;
     // The container of the first goes on to its end.
-    world.pause(Duration::from_secs(5)).await;
+    world.pause(Duration::from_secs(8)).await;
     drop(kubelet);
     assert_answered_by_the_second(&world, &mut producer, &lost, &first).await;
     assert_eq!(recorder.jobs(), 2);

@@ -131,6 +131,31 @@ async fn connections_closed_by_the_operator_are_built_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn six_that_lose_their_connections_at_once_come_back_with_a_few_tries() {
+    let world = World::new("herd").await;
+    let mut dispatchers = Vec::new();
+    for _ in 0..6 {
+        dispatchers.push(world.dispatcher().await);
+    }
+    let producer = world.producer().await;
+    let owed = send(&producer, "herd", 12).await;
+    let replies = producer.replies.clone();
+    drop(producer);
+    eventually("every connection to close", async || (world.broker.close_connections() >= 12).then_some(())).await;
+    let mut producer = Producer::connect_without_queue(&world.broker.url(), &replies).await;
+    let events = all_answers(&mut producer, &owed).await;
+    assert_agreement(&events);
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    for dispatcher in &dispatchers {
+        dispatcher.ready().await;
+        let reconnects = dispatcher.metric("jobquay_reconnects_total", "");
+        println!("{reconnects} reconnects");
+        assert!((1.0..=12.0).contains(&reconnects), "{reconnects} reconnects");
+    }
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_queue_deleted_under_the_consumer_is_declared_and_consumed_anew() {
     let world = World::new("queue-gone").await;
     let dispatcher = world.dispatcher().await;
