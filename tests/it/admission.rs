@@ -60,6 +60,28 @@ async fn a_job_that_a_policy_denies_is_rejected_in_its_words_and_runs_when_the_p
     world.settled().await;
 }
 
+/// Its templates were refused when it began, and nobody has touched their files since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatcher_that_begins_under_a_policy_runs_its_templates_when_the_policy_is_gone() {
+    let world = World::new("begins-denied").await;
+    let denial = Denial::start(&world, &json!([rule("batch", "jobs", "CREATE")]), None, "no Jobs today");
+    until_jobs_are_taken(&world, false).await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    // All of its parameters have defaults, so that the trial says what a request would be told.
+    let request = || Request::template("starts", &json!({}));
+    assert_eq!(producer.ask(request()).await.error("code"), &json!("template.unknown"));
+    drop(denial);
+    dispatcher.says("takes a template that it refused before").await;
+    eventually("no template is refused", async || {
+        (dispatcher.metric("jobquay_templates_unusable", "") == 0.0).then_some(())
+    })
+    .await;
+    let event = producer.ask(request()).await;
+    assert_eq!((event.state(), event.served_by()), ("succeeded", "executed"), "{}", event.body);
+    world.settled().await;
+}
+
 /// A member that cannot renew its Lease must not take itself for one whose work others do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_denies_leases_keeps_no_answer_back() {
