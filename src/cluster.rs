@@ -77,9 +77,9 @@ impl Error {
         self.status().is_some_and(Status::is_not_found)
     }
 
-    /// This process has not the right to make the call.
-    pub fn is_forbidden(&self) -> bool {
-        self.status().is_some_and(Status::is_forbidden)
+    /// The call is refused to this process: it lacks the right, or an admission policy denies it.
+    pub fn is_refused(&self) -> bool {
+        self.status().is_some_and(Status::is_forbidden) || self.denial().is_some()
     }
 
     /// The object changed since it was read.
@@ -110,20 +110,22 @@ impl Error {
 
     /// What the API server says against a Job that it will not create, now or later. Not our own missing
     /// rights and not a missing namespace, which an operator can mend, nor a quota, which runs empty
-    /// and fills again.
+    /// and fills again, nor that the API server has not loaded its policies and namespaces since it began.
     pub fn denial(&self) -> Option<&str> {
         let status = self.status()?;
         let refused = matches!(status.code, 400 | 403 | 405 | 413 | 415 | 422);
         let says = |words: &str| status.message.contains(words);
         let lacks_right = says("User \"") && says("\" cannot ");
-        let passes = lacks_right || says("exceeded quota") || says("is being terminated");
+        let begins = says("not yet ready to handle request");
+        let passes = lacks_right || begins || says("is being terminated") || self.quota().is_some();
         (refused && !passes).then_some(status.message.as_str())
     }
 
-    /// What the API server says where a quota leaves no room.
+    /// What the API server says where a quota leaves no room, or was not accounted for yet.
     pub fn quota(&self) -> Option<&str> {
         let status = self.status().filter(|status| status.code == 403)?;
-        status.message.contains("exceeded quota").then_some(status.message.as_str())
+        let says = |words: &str| status.message.contains(words);
+        (says("exceeded quota") || says("status unknown for quota")).then_some(status.message.as_str())
     }
 
     /// The API server's words, where it said any.
@@ -163,7 +165,16 @@ mod tests {
                 .is_some()
         );
         assert!(answer(403, "Forbidden", "admission webhook denied the request").denial().is_some());
+        let policy = "jobs.batch \"j\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
+        for (code, reason) in [(422, "Invalid"), (403, "Forbidden"), (413, "RequestEntityTooLarge")] {
+            assert!(answer(code, reason, policy).denial().is_some(), "{code}");
+            assert!(answer(code, reason, policy).is_refused(), "{code}");
+        }
         assert!(answer(403, "Forbidden", "jobs.batch is forbidden: exceeded quota: q").denial().is_none());
+        for passing in ["not yet ready to handle request", "status unknown for quota: q, resources: count/jobs.batch"] {
+            let message = format!("jobs.batch \"j\" is forbidden: {passing}");
+            assert!(answer(403, "Forbidden", &message).denial().is_none(), "{passing}");
+        }
         assert!(answer(403, "Forbidden", "User \"x\" cannot create resource \"jobs\"").denial().is_none());
         assert!(
             answer(403, "Forbidden", "pods is forbidden: User \"x\" cannot get resource \"pods\"").denial().is_none()

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -27,6 +27,9 @@ use crate::telemetry::metrics::Metrics;
 /// The first start waits no longer for the API server's verdicts; those that are missing are asked for again.
 const FIRST_TRIAL: Duration = Duration::from_secs(3);
 
+/// How often the API server is asked again about templates that it has refused: by a policy, it may be, that goes.
+const REFUSED_AGAIN: Duration = Duration::from_secs(15);
+
 /// What everyone reads the rules from.
 pub type Current = watch::Receiver<Arc<Rules>>;
 
@@ -37,6 +40,7 @@ pub struct Keeper {
     health: Health,
     metrics: Metrics,
     shelf: Shelf,
+    refused_tried: Instant,
     /// The policy file as it was read last, and what is wrong with it.
     policy_text: Option<Result<String, String>>,
     policy_problem: Option<Problem>,
@@ -70,6 +74,7 @@ impl Keeper {
             health,
             metrics,
             shelf: Shelf::default(),
+            refused_tried: Instant::now(),
             policy_text: look.policy,
             policy_problem: None,
             rules: sender,
@@ -178,14 +183,23 @@ impl Keeper {
         true
     }
 
-    /// Asks the API server about what it was not asked yet; `true` when there was a verdict.
+    /// Asks the API server about what it was not asked yet, and from time to time about what it has refused;
+    /// `true` when there was a verdict.
     async fn try_templates(&mut self) -> bool {
         let catalog = files::empty_catalog(&self.config, self.jobs.namespaces());
-        let (jobs, unjudged) = (&self.jobs, self.shelf.unjudged());
-        let tried = unjudged.iter().map(|(path, template)| judge(jobs, &catalog, path, template));
+        let mut open = self.shelf.unjudged();
+        if self.refused_tried.elapsed() >= REFUSED_AGAIN {
+            self.refused_tried = Instant::now();
+            open.extend(self.shelf.refused());
+        }
+        let jobs = &self.jobs;
+        let tried = open.iter().map(|(path, template)| judge(jobs, &catalog, path, template));
         let verdicts: Vec<_> = join_all(tried).await.into_iter().flatten().collect();
         let any = !verdicts.is_empty();
         for (path, verdict) in verdicts {
+            if verdict.is_ok() && self.shelf.problem(&path).is_some() {
+                info!(file = %path.display(), "the API server takes a template that it refused before");
+            }
             self.shelf.judge(&path, verdict);
         }
         any

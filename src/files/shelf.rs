@@ -22,6 +22,8 @@ struct Slot {
     used: Option<Arc<Template>>,
     /// What was used before a version that nobody has judged yet.
     before: Option<Arc<Template>>,
+    /// What the API server has refused, which it may take another day.
+    refused: Option<Arc<Template>>,
     judged: bool,
     problem: Option<String>,
 }
@@ -73,14 +75,27 @@ impl Shelf {
         open.filter_map(|(path, slot)| Some((path.clone(), Arc::clone(slot.used.as_ref()?)))).collect()
     }
 
+    /// Templates that the API server has refused: what stood against them may have gone.
+    pub fn refused(&self) -> Vec<(PathBuf, Arc<Template>)> {
+        self.slots.iter().filter_map(|(path, slot)| Some((path.clone(), Arc::clone(slot.refused.as_ref()?)))).collect()
+    }
+
     /// The API server's verdict on what a file holds. A refused version makes room for the one before.
     pub fn judge(&mut self, path: &Path, verdict: Result<(), String>) {
         let Some(slot) = self.slots.get_mut(path) else { return };
         slot.judged = true;
         let before = slot.before.take();
-        if let Err(reason) = verdict {
-            slot.used = before;
-            slot.problem = Some(reason);
+        match verdict {
+            Ok(()) => {
+                slot.used = slot.refused.take().or(slot.used.take());
+                slot.problem = None;
+            }
+            Err(reason) => {
+                if slot.refused.is_none() {
+                    slot.refused = std::mem::replace(&mut slot.used, before);
+                }
+                slot.problem = Some(reason);
+            }
         }
     }
 
@@ -124,8 +139,13 @@ impl Slot {
         // One that nobody has judged is not known to be good.
         let good = old.and_then(|old| if old.judged { old.used } else { old.before });
         match load_template(path, &text, defaults) {
-            Ok(template) => Self { text, used: Some(Arc::new(template)), before: good, judged: false, problem: None },
-            Err(problem) => Self { text, used: good, before: None, judged: true, problem: Some(problem.reason) },
+            Ok(template) => {
+                let used = Some(Arc::new(template));
+                Self { text, used, before: good, refused: None, judged: false, problem: None }
+            }
+            Err(problem) => {
+                Self { text, used: good, before: None, refused: None, judged: true, problem: Some(problem.reason) }
+            }
         }
     }
 }
@@ -203,6 +223,31 @@ mod tests {
         take(&mut empty, &version("refused"));
         empty.judge(Path::new("a.yaml"), Err("refused".into()));
         assert_eq!(digest(&empty, "a"), None);
+    }
+
+    #[test]
+    fn a_version_that_was_refused_is_used_once_it_is_accepted() {
+        let mut shelf = Shelf::default();
+        let version = |image: &str| [("a.yaml", template("a", image))];
+        let path = Path::new("a.yaml");
+        take(&mut shelf, &version("good"));
+        judge_all(&mut shelf);
+        let good = digest(&shelf, "a");
+        take(&mut shelf, &version("refused"));
+        let refused = digest(&shelf, "a");
+        shelf.judge(path, Err("no".into()));
+        shelf.judge(path, Err("still no".into()));
+        assert_eq!((digest(&shelf, "a"), shelf.refused().len()), (good.clone(), 1));
+        assert_eq!(shelf.problem(path).map(|problem| problem.reason).as_deref(), Some("still no"));
+        shelf.judge(path, Ok(()));
+        assert_eq!((digest(&shelf, "a"), shelf.refused().len()), (refused, 0));
+        assert_eq!(shelf.problems(), []);
+
+        take(&mut shelf, &version("refused too"));
+        shelf.judge(path, Err("no".into()));
+        take(&mut shelf, &version("good"));
+        judge_all(&mut shelf);
+        assert_eq!((digest(&shelf, "a"), shelf.refused().len()), (good, 0), "another text is another matter");
     }
 
     #[test]

@@ -30,9 +30,9 @@ pub(super) struct Standing {
     others: Members,
     /// Whether the others are known.
     listed: bool,
-    /// The right to renew its Lease is refused to this process.
+    /// To renew its Lease is refused to this process.
     renewal_denied: bool,
-    /// The right to see the Leases is.
+    /// To see the Leases is.
     watch_denied: bool,
     /// Until when the others take it for alive.
     until: Option<Instant>,
@@ -66,7 +66,7 @@ impl Standing {
                 self.until = Some(begun + self.lease);
             }
             Err(error) => {
-                self.renewal_denied |= error.is_forbidden();
+                self.renewal_denied |= error.is_refused();
                 warn!(error = chain(&error), "cannot renew the Lease of this member");
             }
         }

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod admission;
 mod agreement;
 mod api_faults;
 mod cache_control;
@@ -15,6 +16,7 @@ mod cache_values;
 mod cancel;
 mod checked;
 mod checker;
+mod cluster_faults;
 mod collisions;
 mod command_line;
 #[cfg(feature = "crash-points")]
@@ -23,6 +25,7 @@ mod crashes;
 mod failures;
 mod fan_in;
 mod hostile;
+mod identity;
 mod lanes;
 mod link_faults;
 mod main_job;

@@ -131,6 +131,31 @@ async fn connections_closed_by_the_operator_are_built_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn six_that_lose_their_connections_at_once_come_back_with_a_few_tries() {
+    let world = World::new("herd").await;
+    let mut dispatchers = Vec::new();
+    for _ in 0..6 {
+        dispatchers.push(world.dispatcher().await);
+    }
+    let producer = world.producer().await;
+    let owed = send(&producer, "herd", 12).await;
+    let replies = producer.replies.clone();
+    drop(producer);
+    eventually("every connection to close", async || (world.broker.close_connections() >= 12).then_some(())).await;
+    let mut producer = Producer::connect_without_queue(&world.broker.url(), &replies).await;
+    let events = all_answers(&mut producer, &owed).await;
+    assert_agreement(&events);
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    for dispatcher in &dispatchers {
+        dispatcher.ready().await;
+        let reconnects = dispatcher.metric("jobquay_reconnects_total", "");
+        println!("{reconnects} reconnects");
+        assert!((1.0..=12.0).contains(&reconnects), "{reconnects} reconnects");
+    }
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_queue_deleted_under_the_consumer_is_declared_and_consumed_anew() {
     let world = World::new("queue-gone").await;
     let dispatcher = world.dispatcher().await;
@@ -217,4 +242,52 @@ async fn rights_that_are_taken_away_and_given_back_lose_nothing() {
     assert!(events.iter().all(|event| event.state() == "succeeded"));
     dispatcher.ready().await;
     world.settled().await;
+}
+
+/// Requests that wait in a lane are held for longer than the broker allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_holds_a_delivery_for_too_long_is_ended_and_loses_nothing() {
+    let world = World::alone("consumer-timeout").await;
+    let recorder = world.recorder();
+    let _timeout = ConsumerTimeout::start(Duration::from_secs(3));
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let mut owed = HashSet::new();
+    for number in 0..6 {
+        let script = format!("sleep 5; echo {number}");
+        owed.insert(producer.send(Request::template("narrow", &json!({"script": script}))).await);
+    }
+    let events = all_answers(&mut producer, &owed).await;
+    let ended = dispatcher.log().matches("delivery acknowledgement on channel").count();
+    println!("{} answers; {ended} lines on the timeout", events.len());
+    assert!(ended > 0, "the broker has ended no consumer");
+    assert_agreement(&events);
+    assert_eq!(events.len(), owed.len(), "nobody is told twice");
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    assert_eq!(recorder.jobs(), 6, "each key has run once");
+    assert!(!dispatcher.has_ended());
+    recorder.assert_sound();
+    world.settled().await;
+}
+
+/// The broker's limit to how long a delivery may be held, which it looks at every second.
+struct ConsumerTimeout;
+
+impl ConsumerTimeout {
+    fn start(limit: Duration) -> Self {
+        Self::set(limit, Duration::from_secs(1));
+        Self
+    }
+
+    fn set(limit: Duration, look: Duration) {
+        for (name, value) in [("consumer_timeout", limit), ("channel_tick_interval", look)] {
+            STACK.rabbitmqctl(&["eval", &format!("application:set_env(rabbit, {name}, {}).", value.as_millis())]);
+        }
+    }
+}
+
+impl Drop for ConsumerTimeout {
+    fn drop(&mut self) {
+        Self::set(Duration::from_secs(30 * 60), Duration::from_secs(60));
+    }
 }

@@ -1,6 +1,7 @@
-//! What happens to the process itself: a wrong clock, a log that nobody reads, no file descriptors left.
+//! What happens to the process itself: a wrong clock, a log that nobody reads, no file descriptors left, no memory.
 
 use std::collections::HashSet;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use serde_json::json;
@@ -8,6 +9,7 @@ use serde_json::json;
 use crate::crashes::{all_answers, assert_agreement};
 use crate::support::api_proxy::ApiProxy;
 use crate::support::dispatcher::UNREAD;
+use crate::support::memory::MemoryLimit;
 use crate::support::{Producer, Request, World};
 
 /// Twelve requests over six keys, of which each is answered once.
@@ -90,4 +92,38 @@ async fn without_file_descriptors_nothing_is_lost_and_with_them_it_goes_on() {
     assert_eq!((event.request_id(), event.state()), (id.as_str(), "succeeded"));
     producer = producer.reconnect(&world.broker.url()).await;
     all_are_answered(&mut producer, "after").await;
+}
+
+/// By the kernel, in the middle of the work.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_for_its_memory_it_loses_nothing() {
+    let world = World::new("out-of-memory").await;
+    let recorder = world.recorder();
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let mut owed = HashSet::new();
+    let request = |number: usize, padding: usize| {
+        let script = format!("sleep 2; echo {}", number % 6);
+        Request::template("script", &json!({"script": script, "tag": "x".repeat(padding)}))
+    };
+    for number in 0..6 {
+        owed.insert(producer.send(request(number, 0)).await);
+    }
+    world.the_first_job().await;
+    // What it has already does not count.
+    let limit = MemoryLimit::start(&world.name, 1 << 20);
+    limit.take(&dispatcher.pid());
+    for number in 0..60 {
+        owed.insert(producer.send(request(number, 200_000)).await);
+    }
+    let status = dispatcher.ended().await;
+    assert_eq!((status.signal(), limit.kills()), (Some(9), 1), "the kernel has killed it");
+    let _next = world.dispatcher().await;
+    let events = all_answers(&mut producer, &owed).await;
+    println!("{} answers to {}", events.len(), owed.len());
+    assert_agreement(&events);
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    assert_eq!(recorder.jobs(), 12, "each key has run once");
+    recorder.assert_sound();
+    world.settled().await;
 }

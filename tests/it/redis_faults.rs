@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
+use crate::support::links::{Link, Links};
 use crate::support::own_redis::OwnRedis;
 use crate::support::{Dispatcher, Producer, Request, World, eventually};
 
@@ -76,6 +77,43 @@ async fn whatever_redis_does_everyone_is_answered_once_and_it_is_used_again_afte
     redis.command(&["FLUSHALL"]).await;
     all_are_answered_once(&mut producer, "flushed").await;
     it_caches_again(&dispatcher, &mut producer, "flushed").await;
+    recorder.assert_sound();
+    world.settled().await;
+}
+
+/// The address leads to the replica, which has not seen the last writes. What it has is a hit; the rest runs again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_that_loses_the_last_writes_costs_only_what_they_were() {
+    let world = World::new("failover").await;
+    let recorder = world.recorder();
+    let first = OwnRedis::start(&world.name).await;
+    let second = OwnRedis::start(&world.name).await;
+    let links = Links::start(&world).await;
+    links.lead_to(Link::Redis, first.port());
+    let redis = links.environment().into_iter().find(|(name, _)| *name == "JOBQUAY__CACHE__URL").expect("its address");
+    let dispatcher = world.dispatcher_in(&[redis], &[]).await;
+    let mut producer = world.producer().await;
+
+    second.command(&["REPLICAOF", "127.0.0.1", &first.port().to_string()]).await;
+    assert_eq!(producer.ask(script("echo copied")).await.served_by(), "executed");
+    eventually("the replica has it", async || {
+        let mut connection = second.connection().await;
+        redis::cmd("DBSIZE").query_async::<u64>(&mut connection).await.ok().filter(|size| *size > 0)
+    })
+    .await;
+    second.command(&["REPLICAOF", "NO", "ONE"]).await;
+    let lost = producer.ask(script("echo lost")).await;
+    assert_eq!(lost.served_by(), "executed");
+    assert_eq!(producer.ask(script("echo lost")).await.served_by(), "cache");
+    world.settled().await;
+
+    first.signal("-KILL");
+    all_are_answered_once(&mut producer, "headless").await;
+    links.lead_to(Link::Redis, second.port());
+    it_caches_again(&dispatcher, &mut producer, "the failover").await;
+    assert_eq!(producer.ask(script("echo copied")).await.served_by(), "cache");
+    let again = producer.ask(script("echo lost")).await;
+    assert_eq!((again.served_by(), again.result("sha256")), ("executed", lost.result("sha256")));
     recorder.assert_sound();
     world.settled().await;
 }

@@ -1,12 +1,15 @@
 //! What every test needs: a world of its own, a dispatcher in it, a producer, and a recorder.
 
+pub(crate) mod admission;
 pub(crate) mod api_proxy;
 pub(crate) mod broker;
 pub(crate) mod checker;
 pub(crate) mod dispatcher;
 pub(crate) mod event;
+pub(crate) mod identity;
 pub(crate) mod links;
 pub(crate) mod load;
+pub(crate) mod memory;
 pub(crate) mod own_redis;
 pub(crate) mod producer;
 pub(crate) mod raw_amqp;

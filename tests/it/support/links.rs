@@ -71,6 +71,12 @@ impl Links {
         self.call("POST", "reset", &json!({})).expect("an answer");
     }
 
+    /// The same address leads to another port from now on; the connections over it end.
+    pub(crate) fn lead_to(&self, link: Link, port: u16) {
+        let proxy = json!({"upstream": format!("127.0.0.1:{port}")});
+        self.call("POST", &format!("proxies/{}", link.name()), &proxy).expect("a proxy");
+    }
+
     fn call(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
         let url = format!("http://127.0.0.1:{}/{path}", self.port);
         let output = Command::new("curl")

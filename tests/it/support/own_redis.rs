@@ -28,6 +28,10 @@ impl OwnRedis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a URL");
         client.get_multiplexed_async_connection().await.expect("a connection")

@@ -1,8 +1,9 @@
 //! The local stack that `make test` has started.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -77,12 +78,47 @@ impl Stack {
         assert!(output.status.success(), "rabbitmqctl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Runs `kubectl` as the cluster's administrator, with `input` on its standard input; returns what it prints.
+    pub(crate) fn kubectl(&self, words: &[&str], input: &str) -> String {
+        let mut child = Command::new(root().join("deploy/local/stack"))
+            .arg("kubectl")
+            .args(words)
+            .env("STACK_DIR", &self.dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("deploy/local/stack can be run");
+        child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "kubectl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Stops a part without ending it, until the handle is dropped.
+    pub(crate) fn freeze(&'static self, part: &'static str) -> Frozen {
+        self.signal(part, "-STOP");
+        Frozen { stack: self, part }
+    }
+
     /// Sends a signal to the process of a part, by its pid file.
     pub(crate) fn signal(&self, part: &str, signal: &str) {
         let file = self.dir.join("run").join(format!("{part}.pid"));
         let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let pid = text.split_whitespace().next().expect("a pid").to_owned();
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill can be run").success());
+    }
+}
+
+/// A part that stands still.
+pub(crate) struct Frozen {
+    stack: &'static Stack,
+    part: &'static str,
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.stack.signal(self.part, "-CONT");
     }
 }
 

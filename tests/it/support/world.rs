@@ -127,6 +127,11 @@ impl World {
         .await
     }
 
+    /// Waits until there is a Job.
+    pub(crate) async fn the_first_job(&self) {
+        eventually("a Job", async || (!self.all_jobs().await.is_empty()).then_some(())).await;
+    }
+
     /// Waits until no Job and no pod holds a finalizer of ours.
     pub(crate) async fn settled(&self) {
         eventually("everything is let go", async || {
