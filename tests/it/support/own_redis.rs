@@ -40,7 +40,13 @@ impl OwnRedis {
     pub(crate) async fn command(&self, words: &[&str]) {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
-        let () = command.query_async(&mut self.connection().await).await.expect("an answer");
+        // The client waits for half a second, which a busy machine can take.
+        eventually("Redis answers", async || {
+            let client = redis::Client::open(self.url()).expect("a URL");
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            command.query_async::<()>(&mut connection).await.ok()
+        })
+        .await;
     }
 
     pub(crate) fn signal(&self, signal: &str) {
