@@ -62,12 +62,7 @@ impl OwnRedis {
     }
 
     pub(crate) async fn up(&self) {
-        eventually("Redis answers", async || {
-            let client = redis::Client::open(self.url()).expect("a URL");
-            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-            redis::cmd("PING").query_async::<()>(&mut connection).await.ok()
-        })
-        .await;
+        self.command(&["PING"]).await;
     }
 
     fn end(&mut self) {
