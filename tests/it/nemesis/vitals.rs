@@ -8,8 +8,8 @@ use crate::support::Dispatcher;
 const GROWTH_KIB: u64 = 32 << 10;
 /// Beyond the most that it had early: connections that are being made anew.
 const SPARE_DESCRIPTORS: usize = 12;
-/// How long it may take to let go.
-const SETTLING: Duration = Duration::from_secs(45);
+/// How long it may take to let go: the client keeps idle connections for 90 s.
+const SETTLING: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 pub(super) struct Vitals(Vec<Sample>);
