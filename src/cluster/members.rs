@@ -111,7 +111,7 @@ impl Leases {
         let selector = [MANAGED_BY, ROLE].map(|(name, value)| format!("{name}={value}")).join(",");
         let config = watcher::Config::default().labels(&selector).timeout(WATCH_SECONDS);
         watcher(self.api(&self.clients.watch), config)
-            .backoff(Backoff::for_calls())
+            .backoff(Backoff::for_watches())
             .filter_map(|event| std::future::ready(sighted(event)))
     }
 

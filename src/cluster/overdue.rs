@@ -38,7 +38,7 @@ pub fn watch_pods(clients: &Clients) -> impl Stream<Item = PodSighted> + Send + 
         let pods: Api<Pod> = Api::namespaced(clients.watch.clone(), &namespace);
         let config = watcher::Config::default().labels(&open_selector()).timeout(WATCH_SECONDS);
         let sighted = move |event| std::future::ready(sighted(event, &namespace));
-        watcher(pods, config).backoff(Backoff::for_calls()).filter_map(sighted).boxed()
+        watcher(pods, config).backoff(Backoff::for_watches()).filter_map(sighted).boxed()
     }))
 }
 

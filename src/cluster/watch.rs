@@ -63,7 +63,7 @@ pub fn watch(clients: &Clients, health: Health) -> impl Stream<Item = Sighted> +
         let config = watcher::Config::default().labels(&open_selector()).timeout(WATCH_SECONDS);
         let mut view = View { namespace, listed: false, missing: Arc::clone(&missing), health: health.clone() };
         watcher(jobs, config)
-            .backoff(Backoff::for_calls())
+            .backoff(Backoff::for_watches())
             .filter_map(move |event| std::future::ready(view.sighted(event)))
             .boxed()
     }))
