@@ -1,5 +1,6 @@
 //! Requests that the broker gives up: whatever takes them in hand dies, time and again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -8,18 +9,23 @@ use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use serde_json::json;
 
+use crate::crashes::{all_answers, assert_agreement};
+use crate::support::stack::STACK;
 use crate::support::{Producer, Request, World, eventually};
+
+/// The first, and as many again as the request queue allows.
+const DELIVERIES: usize = 6;
 
 fn script(text: &str) -> Request {
     Request::template("script", &json!({"script": text}))
 }
 
 /// Takes what is in the queue and dies with it, once.
-async fn take_and_die(world: &World) {
+async fn take_and_die(world: &World, most: u16) {
     let connection =
         Connection::connect(&world.broker.url(), ConnectionProperties::default()).await.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
-    channel.basic_qos(100, BasicQosOptions::default()).await.expect("a prefetch");
+    channel.basic_qos(most, BasicQosOptions::default()).await.expect("a prefetch");
     let options = BasicConsumeOptions::default();
     let requests = "jobquay.requests".into();
     let mut deliveries =
@@ -34,7 +40,7 @@ async fn take_and_die(world: &World) {
 /// and of that the broker may hear later: how often it takes is the broker's to say.
 async fn crash_loop(world: &World, count: usize) {
     eventually("the broker has given it up", async || {
-        take_and_die(world).await;
+        take_and_die(world, 100).await;
         (world.broker.queue("jobquay.poison")["messages"].as_u64() >= Some(count as u64)).then_some(())
     })
     .await;
@@ -66,6 +72,34 @@ async fn what_kills_every_dispatcher_is_told_so_and_an_operator_finds_it() {
     assert_eq!(dispatcher.metric("jobquay_requests_poisoned_total", ""), 3.0);
     assert!(world.all_jobs().await.is_empty(), "nothing is run for them");
     assert_eq!(producer.ask(script("echo next")).await.state(), "succeeded", "service goes on");
+}
+
+/// It drops a message when it gives it up, and by its policy not before the copy in the other queue is safe.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_gives_up_while_it_ends_itself_is_answered_all_the_same() {
+    const COUNT: usize = 2000;
+    let world = World::alone("poison-broker").await;
+    world.dispatcher().await.kill();
+    let producer = world.producer().await;
+    let owed: HashSet<_> = producer
+        .send_many((0..COUNT).map(|number| script(&format!("echo {}", number % 5))))
+        .await
+        .into_iter()
+        .collect();
+    for _ in 0..DELIVERIES {
+        take_and_die(&world, 4000).await;
+    }
+    // At once; the stack takes a moment, and waits for its end.
+    STACK.signal("rabbitmq", "-KILL");
+    STACK.part("kill", "rabbitmq");
+    STACK.part("start", "rabbitmq");
+    let mut producer = producer.reconnect(&world.broker.url()).await;
+    let _dispatcher = world.dispatcher().await;
+    let events = all_answers(&mut producer, &owed).await;
+    let rejected = events.iter().filter(|event| event.state() == "rejected").count();
+    println!("{rejected} of {} were rejected", events.len());
+    assert_agreement(&events);
+    world.settled().await;
 }
 
 /// It died after the Job was there: the Job answers, and nothing else does.

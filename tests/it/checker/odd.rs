@@ -130,3 +130,15 @@ fn a_request_that_its_cancellation_meets_is_told_by_one_of_them() {
     made.tell_again("a");
     broken(&made, Invariant::Budget, "1 duplicate answers");
 }
+
+#[test]
+fn an_answer_that_waited_in_its_queue_while_the_broker_was_away_is_clean() {
+    let mut made = begun();
+    made.end("u1", End::Succeeded);
+    made.tell("a", "u1", "executed");
+    made.release("u1");
+    made.fault();
+    made.pause(20);
+    made.tell("b", "u1", "coalesced");
+    kept(&made, &Budget::of(1, 0));
+}

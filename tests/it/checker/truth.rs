@@ -171,3 +171,17 @@ fn a_cancellation_that_found_nothing_is_true_only_where_redis_failed() {
     made.history.faults.push(Fault { at, what: "RedisPaused".into() });
     kept(&made, &Budget::of(1, 0));
 }
+
+#[test]
+fn a_hit_after_its_deadline_is_true_only_for_one_that_may_have_been_delivered_before() {
+    let mut made = good();
+    made.ask("d", dated(work("k"), Deadline::Past));
+    made.tell("d", "u1", "cache");
+    broken(&made, Invariant::I4, "that is nothing it can come to");
+
+    let mut made = good();
+    made.ask("d", dated(work("k"), Deadline::Past));
+    made.fault();
+    made.tell("d", "u1", "cache");
+    kept(&made, &Budget::of(1, 0));
+}

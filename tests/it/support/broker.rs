@@ -29,6 +29,8 @@ impl Broker {
                     "delivery-limit": limit,
                     "dead-letter-exchange": "",
                     "dead-letter-routing-key": format!("jobquay.{target}"),
+                    "dead-letter-strategy": "at-least-once",
+                    "overflow": "reject-publish",
                 },
             });
             broker.send("PUT", &format!("policies/{vhost}/{queue}"), &policy);

@@ -1,12 +1,20 @@
 //! Whether each Job was kept until everyone on it was answered. Two recordings agree on the time only within the
 //! budget's skew: a Job that is let go a moment too early shows when a crash comes between.
 
+use std::time::Duration;
+
 use super::answers::told_by;
 use super::index::{Index, Story};
 use super::{Budget, Invariant, Violation};
 
 pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     index.jobs.values().flat_map(|story| judge_one(index, budget, story)).collect()
+}
+
+/// Whether a fault kept the answer in its queue: it was confirmed, and its reader came to it when the broker was back.
+fn kept_waiting(index: &Index<'_>, budget: &Budget, request: &str, released: Duration) -> bool {
+    let told = index.events(request).iter().map(|told| told.at).min().unwrap_or_default();
+    index.history.faults.iter().any(|fault| fault.at + budget.settling >= released && fault.at < told)
 }
 
 fn judge_one(index: &Index<'_>, budget: &Budget, story: &Story<'_>) -> Vec<Violation> {
@@ -21,7 +29,8 @@ fn judge_one(index: &Index<'_>, budget: &Budget, story: &Story<'_>) -> Vec<Viola
         let owed = story.claims().iter().filter(|claim| !claim.cancelled);
         // One that was never told is lost, which is said elsewhere.
         let told = owed.filter(|claim| !index.events(&claim.request).is_empty());
-        for claim in told.filter(|claim| !told_by(index, &claim.request, released + budget.skew)) {
+        let late = told.filter(|claim| !told_by(index, &claim.request, released + budget.skew));
+        for claim in late.filter(|claim| !kept_waiting(index, budget, &claim.request, released)) {
             found(&claim.request, format!("the Job {name} was let go before {} was told", claim.request));
         }
     }
