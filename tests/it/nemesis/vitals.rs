@@ -7,7 +7,7 @@ use crate::support::Dispatcher;
 /// More than this is a leak, or may as well be one.
 const GROWTH_KIB: u64 = 32 << 10;
 /// Beyond the most that it had early: connections that are being made anew.
-const SPARE_DESCRIPTORS: usize = 12;
+const SPARE_DESCRIPTORS: usize = 64;
 /// How long it may take to let go: the client keeps idle connections for 90 s.
 const SETTLING: Duration = Duration::from_secs(120);
 
