@@ -1,5 +1,7 @@
 //! Answers that are hard to deliver.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::{Request, World, eventually};
@@ -41,8 +43,10 @@ async fn an_answer_to_a_full_queue_is_tried_again_and_then_set_aside() {
     let mut producer = world.producer().await;
     world.broker.declare("full", &json!({"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}));
     producer.ask(script("echo small")).await;
+    // One after the other: until it has told the publisher that it is full, a quorum queue takes what comes.
     for _ in 0..8 {
         producer.send(Request { reply_to: Some("full".into()), ..script("echo small") }).await;
+        world.pause(Duration::from_millis(500)).await;
     }
     let aside = set_aside(&world).await;
     assert_eq!(aside["properties"]["headers"]["jobquay-reason"], "the queue refused it");
