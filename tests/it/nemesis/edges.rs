@@ -111,6 +111,8 @@ impl<'a> Edges<'a> {
             self.heal(&fault).await;
             load.fault(format!("{fault:?} over"));
         }
+        // A broker that was killed just after it gave them back may have forgotten.
+        self.rights(".*").await;
     }
 
     async fn strike(&self, fault: &Fault) {
