@@ -161,7 +161,8 @@ async fn send(
     }
 }
 
-const QUEUES: [&str; 2] = ["jobquay.requests", "jobquay.pending.bulk"];
+/// Where a request may be.
+const QUEUES: [&str; 4] = ["jobquay.requests", "jobquay.pending.default", "jobquay.pending.bulk", "jobquay.poison"];
 
 /// How many messages wait or are held unacknowledged.
 fn queued(world: &World) -> u64 {
