@@ -136,6 +136,7 @@ async fn start(
     tasks.spawn("publisher", publishing);
     tasks.spawn("joiner", joining);
     tasks.spawn("rules", keeper.run(stop.clone()));
+    tasks.spawn("slots", slots.clone().run(stop.clone()));
     let clock = Clock::new(clients.time.clone());
     let overdue =
         overdue::run(clock.clone(), completion.jobs.clone(), watch_pods(&clients), duty.clone(), stop.clone());

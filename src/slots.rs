@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Sighted;
 use crate::domain::job;
@@ -17,8 +18,8 @@ use crate::domain::lanes::{Candidate, Lanes, Rate, Ticket};
 use crate::members::Duty;
 use crate::telemetry::metrics::Metrics;
 
-/// Whoever waits for its rate looks again this often.
-const RATE_TICK: Duration = Duration::from_millis(100);
+/// While somebody waits, what time alone frees is given this often.
+const TICK: Duration = Duration::from_millis(100);
 
 /// All slots of this dispatcher.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ struct Shared {
     state: Mutex<State>,
     /// Whether the Jobs that live are known: before, every count would be too low.
     known: watch::Sender<bool>,
+    /// Somebody waits who did not.
+    waits: Notify,
     duty: Duty,
     metrics: Metrics,
 }
@@ -69,7 +72,22 @@ pub struct Slot {
 impl Slots {
     pub fn new(lanes: Lanes, duty: Duty, metrics: Metrics) -> Self {
         let state = State { lanes, rates: Rates::new(), waiting: BTreeMap::new() };
-        Self(Arc::new(Shared { state: Mutex::new(state), known: watch::Sender::new(false), duty, metrics }))
+        let (known, waits) = (watch::Sender::new(false), Notify::new());
+        Self(Arc::new(Shared { state: Mutex::new(state), known, waits, duty, metrics }))
+    }
+
+    /// Gives until `stop` what time alone frees: the next of a rate, and what the other members know of by now.
+    pub async fn run(self, stop: CancellationToken) {
+        let ticks = async {
+            loop {
+                self.0.waits.notified().await;
+                while !self.state().waiting.is_empty() {
+                    tokio::time::sleep(TICK).await;
+                    self.give();
+                }
+            }
+        };
+        stop.run_until_cancelled(ticks).await;
     }
 
     /// Waits until the Jobs that live are known.
@@ -92,7 +110,7 @@ impl Slots {
     pub fn take(&self, ticket: Ticket, candidate: &Candidate) -> Option<Slot> {
         let members = self.0.duty.members();
         let mut state = self.state();
-        state.lanes.share_among(members);
+        state.lanes.share_among(members, Instant::now());
         if !state.lanes.take(ticket, candidate) {
             return None;
         }
@@ -105,28 +123,17 @@ impl Slots {
 
     /// Waits for a slot or for a reason to look again. Cancel safe: who stops waiting has left the line.
     pub async fn turn(&self, ticket: Ticket, candidate: Candidate, request_id: &str) -> Turn {
-        let (wake, mut woken) = oneshot::channel();
+        let (wake, woken) = oneshot::channel();
         let waiting = Waiting { wake, request_id: request_id.to_owned() };
-        let rate = candidate.rate;
         {
             let mut state = self.state();
             state.waiting.insert(ticket, waiting);
             state.lanes.wait(ticket, candidate);
         }
         let _leaves = Leaves { slots: self, ticket };
+        self.0.waits.notify_one();
         self.give();
-        loop {
-            let tick = async {
-                match rate {
-                    Some(_) => tokio::time::sleep(RATE_TICK).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                turn = &mut woken => return turn.unwrap_or(Turn::LookAgain),
-                () = tick => self.give(),
-            }
-        }
+        woken.await.unwrap_or(Turn::LookAgain)
     }
 
     /// Lets requests of this id look again: one of them may have been cancelled.
@@ -150,7 +157,7 @@ impl Slots {
                     let Some(uid) = &job.metadata.uid else { return };
                     match job::ending(job) {
                         Some(_) => state.lanes.gone(uid),
-                        None => state.lanes.saw(uid, job::occupant(job)),
+                        None => state.lanes.saw(uid, job::occupant(job), Instant::now()),
                     }
                 }
                 Sighted::Closed { uid } => state.lanes.gone(uid),
@@ -180,7 +187,7 @@ impl Slots {
                 state.wake(ticket, Turn::LookAgain);
             }
             let members = self.0.duty.members();
-            state.lanes.share_among(members);
+            state.lanes.share_among(members, Instant::now());
             while let Some(ticket) = state.next(members) {
                 unclaimed.extend(state.wake(ticket, Turn::Begin(self.slot(ticket))));
             }

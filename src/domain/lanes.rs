@@ -8,13 +8,16 @@ mod taken;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use taken::{Taken, add, remove};
 
 /// More Jobs do not end while one create is under way.
 const REMEMBERED: usize = 1024;
+/// A Job that the watch shows here may not be shown to the other members yet, and what they were about to begin
+/// then may not be shown here: each knows of the other this much later.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// What a Job takes up while it lives.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -70,11 +73,13 @@ pub struct Lanes {
     beginning: BTreeMap<Ticket, Occupant>,
     /// Created here, and not shown by the watch yet.
     unseen: HashSet<String>,
+    /// Created here, and shown by the watch since.
+    settling: VecDeque<(Instant, Occupant)>,
     waiting: BTreeMap<Ticket, Candidate>,
     /// Jobs seen to end of late, the latest last: the answer to a create can be slower than its Job.
     ended: VecDeque<String>,
     taken: Taken,
-    /// The part of `taken` that the other members may not have seen: what is beginning, and what is unseen.
+    /// What the other members may not have seen: what is beginning, unseen or settling.
     hidden: Taken,
 }
 
@@ -94,10 +99,14 @@ impl Lanes {
         self.limit.or(candidate.template_limit).or(candidate.producer_limit).is_some()
     }
 
-    /// How many dispatchers share the slots. Each of them is taken to begin as many at this moment as this one
+    /// How many dispatchers share the slots now. Each of them is taken to begin as many at this moment as this one
     /// does, so that together they overshoot a limit by fewer than there are of them.
-    pub fn share_among(&mut self, members: u32) {
+    pub fn share_among(&mut self, members: u32, now: Instant) {
         self.others = members.saturating_sub(1);
+        let settled = self.settling.partition_point(|(seen, _)| *seen + SETTLING <= now);
+        for (_, occupant) in self.settling.drain(..settled) {
+            self.hidden.remove(&occupant);
+        }
     }
 
     /// Takes a slot at once, unless a limit is reached or one like this waits already.
@@ -169,10 +178,10 @@ impl Lanes {
     }
 
     /// The watch shows a Job that has not ended.
-    pub fn saw(&mut self, uid: &str, occupant: Occupant) {
+    pub fn saw(&mut self, uid: &str, occupant: Occupant, now: Instant) {
         self.unconfirmed.remove(uid);
         match self.live.get(uid) {
-            Some(known) if self.unseen.remove(uid) => self.hidden.remove(known),
+            Some(known) if self.unseen.remove(uid) => self.settling.push_back((now, known.clone())),
             Some(_) => {}
             None => self.hold(uid, occupant),
         }

@@ -23,7 +23,9 @@ fn slots(limit: u32) -> Slots {
 }
 
 fn slots_of_one_among(members: u32, limit: u32) -> Slots {
-    Slots::new(Lanes::new(Some(limit), BTreeMap::new()), Duty::of(members), Metrics::default())
+    let slots = Slots::new(Lanes::new(Some(limit), BTreeMap::new()), Duty::of(members), Metrics::default());
+    tokio::spawn(slots.clone().run(CancellationToken::new()));
+    slots
 }
 
 async fn is_pending(turn: &mut (impl Future<Output = Turn> + Unpin)) -> bool {

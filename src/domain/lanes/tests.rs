@@ -4,6 +4,10 @@ fn at(order: u64) -> Ticket {
     Ticket { since: Timestamp::UNIX_EPOCH, order }
 }
 
+fn now() -> Instant {
+    Instant::now()
+}
+
 fn candidate(lane: &str, template: &str, producer: &str, job: &str) -> Candidate {
     let occupant = Occupant {
         lane: lane.into(),
@@ -107,10 +111,10 @@ fn who_waits_for_what_lives_needs_no_slot() {
 #[test]
 fn a_list_that_lacks_a_job_frees_its_slot_and_until_then_it_counts() {
     let mut lanes = lanes(2, &[]);
-    lanes.saw("u1", candidate("a", "t", "p", "j1").occupant);
-    lanes.saw("u2", candidate("a", "t", "p", "j2").occupant);
+    lanes.saw("u1", candidate("a", "t", "p", "j1").occupant, now());
+    lanes.saw("u2", candidate("a", "t", "p", "j2").occupant, now());
     lanes.relisting("work");
-    lanes.saw("u2", candidate("a", "t", "p", "j2").occupant);
+    lanes.saw("u2", candidate("a", "t", "p", "j2").occupant, now());
     assert!(!lanes.take(at(1), &candidate("a", "t", "p", "j3")));
     lanes.listed("elsewhere");
     assert!(lanes.lives("j1"), "another namespace says nothing of it");
@@ -134,9 +138,9 @@ fn members_together_overshoot_a_limit_by_fewer_than_there_are_of_them() {
         let mut begun = live;
         for member in 0..members {
             let mut lanes = lanes(limit, &[]);
-            lanes.share_among(members);
+            lanes.share_among(members, now());
             for uid in 0..live {
-                lanes.saw(&format!("u{uid}"), candidate("a", "t", "p", &format!("live{uid}")).occupant);
+                lanes.saw(&format!("u{uid}"), candidate("a", "t", "p", &format!("live{uid}")).occupant, now());
             }
             let takes =
                 |ticket: &u64| lanes.take(at(*ticket), &candidate("a", "t", "p", &format!("{member}-{ticket}")));
@@ -147,21 +151,24 @@ fn members_together_overshoot_a_limit_by_fewer_than_there_are_of_them() {
 }
 
 #[test]
-fn what_the_watch_has_shown_is_known_to_the_other_members_too() {
+fn what_the_watch_has_shown_for_a_while_is_known_to_the_other_members_too() {
     let mut lanes = lanes(4, &[]);
-    lanes.share_among(3);
-    let job = |name: &str| candidate("a", "t", "p", name);
+    let (begun, job) = (now(), |name: &str| candidate("a", "t", "p", name));
+    let later = begun + SETTLING;
+    lanes.share_among(3, begun);
     assert!(lanes.take(at(1), &job("j1")) && lanes.take(at(2), &job("j2")));
     assert!(!lanes.take(at(3), &job("j3")), "2 here and perhaps 4 elsewhere");
     lanes.became(at(1), "u1");
-    assert!(!lanes.take(at(3), &job("j3")), "nobody has seen it yet");
-    lanes.saw("u1", job("j1").occupant);
     lanes.release(at(2));
-    lanes.saw("u2", job("elsewhere").occupant);
+    lanes.saw("u1", job("j1").occupant, begun);
+    lanes.saw("u2", job("elsewhere").occupant, begun);
+    lanes.share_among(3, later - Duration::from_millis(1));
+    assert!(!lanes.take(at(3), &job("j3")), "2 are alive, and what the others begin is not shown yet");
+    lanes.share_among(3, later);
     assert!(lanes.take(at(3), &job("j3")), "2 are alive, and nothing else begins");
     assert!(!lanes.take(at(4), &job("j4")));
     lanes.gone("u1");
     lanes.became(at(3), "u3");
     lanes.gone("u3");
-    assert!(lanes.take(at(5), &job("j5")));
+    assert!(lanes.take(at(5), &job("j5")), "nobody counts what has gone before it was shown");
 }
