@@ -1,5 +1,7 @@
 //! What is told is what happened, of a run as of a hit.
 
+use std::time::Duration;
+
 use super::made::{Made, begun, dated, failing, good, moded, run, work};
 use super::{broken, kept};
 use crate::support::checker::{Budget, Deadline, End, Fault, Invariant, Mode, Wish};
@@ -184,4 +186,12 @@ fn a_hit_after_its_deadline_is_true_only_for_one_that_may_have_been_delivered_be
     made.fault();
     made.tell("d", "u1", "cache");
     kept(&made, &Budget::of(1, 0));
+
+    // One that lasts may have begun before the request was sent.
+    let mut made = good();
+    made.fault();
+    made.ask("d", dated(work("k"), Deadline::Past));
+    made.tell("d", "u1", "cache");
+    broken(&made, Invariant::I4, "that is nothing it can come to");
+    kept(&made, &Budget { settling: Duration::from_secs(10), ..Budget::of(1, 0) });
 }

@@ -25,7 +25,7 @@ const DELIVERIES: usize = 5;
 type Verdict = Result<(), (Invariant, String)>;
 
 fn one(index: &Index<'_>, budget: &Budget, told: &Told, asked: &Asked) -> Verdict {
-    may_be_told(index, told, asked)?;
+    may_be_told(index, budget, told, asked)?;
     match &asked.wish {
         Wish::Cancel(_) if told.state == "rejected" => Ok(()),
         Wish::Cancel(target) => cancelled(index, told, target),
@@ -42,17 +42,17 @@ fn one(index: &Index<'_>, budget: &Budget, told: &Told, asked: &Asked) -> Verdic
 }
 
 /// Whether the request can come to this at all.
-fn may_be_told(index: &Index<'_>, told: &Told, asked: &Asked) -> Verdict {
+fn may_be_told(index: &Index<'_>, budget: &Budget, told: &Told, asked: &Asked) -> Verdict {
     let legal = match (told.state.as_str(), &asked.wish) {
         // Whoever took it in hand died, for one reason or another.
-        ("rejected", _) if told.code == "request.poison" => deaths(index, asked, told) >= DELIVERIES,
+        ("rejected", _) if told.code == "request.poison" => deaths(index, budget, asked, told) >= DELIVERIES,
         ("succeeded", Wish::Cancel(_)) => true,
         (_, Wish::Cancel(_)) => false,
         ("cancelled", _) => index.is_cancelled(&asked.id),
         ("expired", Wish::Run { deadline, .. }) => *deadline != Deadline::None,
         // One that is delivered again may have been told so in time, before whoever told it died.
         ("succeeded", Wish::Run { deadline: Deadline::Past, .. }) if told.served_by == "cache" => {
-            deaths(index, asked, told) > 0
+            deaths(index, budget, asked, told) > 0
         }
         (_, Wish::Run { deadline: Deadline::Past, .. }) => false,
         ("succeeded", Wish::Run { work, .. }) => work.output.is_some(),
@@ -64,9 +64,10 @@ fn may_be_told(index: &Index<'_>, told: &Told, asked: &Asked) -> Verdict {
     legal.then_some(()).ok_or_else(|| (Invariant::I4, what()))
 }
 
-/// What may have ended a delivery of the request before it was answered.
-fn deaths(index: &Index<'_>, asked: &Asked, told: &Told) -> usize {
-    index.history.faults.iter().filter(|fault| (asked.at..told.at).contains(&fault.at)).count()
+/// What may have ended a delivery of the request before it was answered: also what had begun before it was asked.
+fn deaths(index: &Index<'_>, budget: &Budget, asked: &Asked, told: &Told) -> usize {
+    let lasting = asked.at.saturating_sub(budget.settling)..told.at;
+    index.history.faults.iter().filter(|fault| lasting.contains(&fault.at)).count()
 }
 
 /// The bytes are those of its digest, of its parameters, and of a pod of the Job that is named.
