@@ -189,7 +189,7 @@ impl Completion {
         let mut answers = Vec::new();
         for some in new.chunks(AT_ONCE) {
             let states = try_join_all(some.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await?;
-            answers.extend(some.iter().map(Waiter::id).zip(states));
+            answers.extend(some.iter().zip(states));
         }
         if !answers.is_empty() {
             self.store.record_answers(&answers).await;

@@ -141,7 +141,7 @@ impl Intake {
             Decision::Placed | Decision::Parked => self.accept(request, &plan).await,
             Decision::Hit(entry) => self.answer_from_cache(request.waiter, &plan, &entry).await,
             Decision::Rejected(rejection) => self.reject(arrival, request.waiter, &rejection).await,
-            Decision::Expired(deadline) => self.answer(request.waiter, Verdict::Expired { deadline }).await,
+            Decision::Expired(deadline) => self.expire(request.waiter, deadline).await,
             Decision::Cancelled(reason) => self.answer(request.waiter, Verdict::Cancelled { reason: &reason }).await,
             Decision::Failed(failure) => self.fail(request, &plan, &failure).await,
         }

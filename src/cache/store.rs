@@ -7,18 +7,14 @@ use tracing::{info, warn};
 
 use super::breaker::Breaker;
 use super::hot::Hot;
-use super::{Entry, Invalid, Seal, answered_key, cancelled_key, decode, encode, result_key};
+use super::records::concerns;
+use super::{Entry, Invalid, Seal, answered_key, decode, encode, expired_key, result_key};
 use crate::config::Cache;
-use crate::domain::event::State;
+use crate::domain::earlier::Earlier;
 use crate::domain::key::RequestKey;
+use crate::domain::waiter::Waiter;
 use crate::telemetry::health::{Edge, Health};
 use crate::telemetry::metrics::Metrics;
-
-/// The memory that a request was answered; longer than a broker redelivers.
-const ANSWERED_FOR: Duration = Duration::from_secs(24 * 3600);
-
-/// Whoever has marked a waiter as cancelled has told it so, and recorded it, within this; or has died.
-pub const ANSWERING: Duration = Duration::from_secs(5);
 
 /// The result cache.
 pub struct Store {
@@ -31,9 +27,9 @@ pub struct Store {
     stale: Duration,
     seal: Seal,
     hot: Hot,
-    breaker: Breaker,
+    pub(super) breaker: Breaker,
     health: Health,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 /// What the cache knew.
@@ -42,6 +38,8 @@ pub struct Lookup {
     pub entry: Option<Entry>,
     /// This very waiter has had its terminal event.
     pub answered: bool,
+    /// It is being told, or was, that its deadline has passed.
+    pub expired: bool,
     /// The entry was in the process's own memory.
     pub hot: bool,
 }
@@ -90,7 +88,7 @@ impl Store {
     pub async fn look_up(&self, key: &RequestKey, usable: impl Fn(&Entry) -> bool) -> Lookup {
         let begun = Instant::now();
         if let Some(entry) = self.hot.get(key, begun).filter(|entry| usable(entry)) {
-            return Lookup { entry: Some((*entry).clone()), answered: false, hot: true };
+            return Lookup { entry: Some((*entry).clone()), hot: true, ..Lookup::default() };
         }
         let mark = self.hot.mark(begun);
         let lookup = self.look_up_within(key, None, self.lookup_timeout).await;
@@ -100,31 +98,36 @@ impl Store {
         lookup
     }
 
-    /// As [`Self::look_up`], and whether `waiter_id` was answered, for those who would do wrong without the
+    /// As [`Self::look_up`], and what is remembered of the tries before of `whom`, for those who would do wrong without the
     /// answer and not only more slowly.
-    pub async fn look_up_patiently(&self, key: &RequestKey, waiter_id: Option<&str>) -> Lookup {
-        self.look_up_within(key, waiter_id, self.write_timeout).await
+    pub async fn look_up_patiently(&self, key: &RequestKey, whom: Option<(&Waiter, Earlier)>) -> Lookup {
+        self.look_up_within(key, whom, self.write_timeout).await
     }
 
-    async fn look_up_within(&self, key: &RequestKey, waiter_id: Option<&str>, limit: Duration) -> Lookup {
+    async fn look_up_within(&self, key: &RequestKey, whom: Option<(&Waiter, Earlier)>, limit: Duration) -> Lookup {
         let mut pipeline = redis::pipe();
         // One byte more than is read tells "too large" from "just fits"; a key that is not there is empty.
         pipeline.cmd("GETRANGE").arg(result_key(key)).arg(0).arg(self.max_value);
-        if let Some(waiter_id) = waiter_id {
-            pipeline.cmd("EXISTS").arg(answered_key(waiter_id));
+        if let Some((waiter, _)) = whom {
+            let id = waiter.id();
+            pipeline.cmd("GET").arg(answered_key(&id));
+            pipeline.cmd("GET").arg(expired_key(&id));
         }
         let lookups = &self.metrics.cache_lookups;
         let mut connection = self.connection.clone();
         let call = pipeline.ignore_errors().query_async::<Vec<redis::Value>>(&mut connection);
         let call = async { call.await.and_then(unless_refused) };
         let Some(values) = self.call(call, limit, lookups).await else { return Lookup::default() };
-        let answered = values.get(1) == Some(&redis::Value::Int(1));
+        let [answered, expired] = [1, 2].map(|at| match (values.get(at), whom) {
+            (Some(redis::Value::BulkString(record)), Some((_, earlier))) => concerns(record, earlier),
+            _ => false,
+        });
         let entry = match values.into_iter().next() {
             Some(redis::Value::BulkString(value)) if value.is_empty() => None,
             Some(value) => self.read(value, key),
             None => None,
         };
-        Lookup { entry, answered, hot: false }
+        Lookup { entry, answered, expired, hot: false }
     }
 
     /// Reads what was found under `key`; what does not verify is counted.
@@ -177,69 +180,7 @@ impl Store {
         }
     }
 
-    /// Remembers that these waiters were answered. Best effort: without it a redelivery is answered twice.
-    pub async fn record_answers(&self, answers: &[(String, State)]) {
-        let mut pipeline = redis::pipe();
-        for (waiter_id, state) in answers {
-            pipeline
-                .cmd("SET")
-                .arg(answered_key(waiter_id))
-                .arg(state.as_str())
-                .arg("EX")
-                .arg(ANSWERED_FOR.as_secs())
-                .ignore();
-        }
-        if !self.breaker.admits(Instant::now()) {
-            return;
-        }
-        let mut connection = self.connection.clone();
-        // What went wrong is in the log and in the health of the cache.
-        let _ = self.bounded(self.write_timeout, pipeline.query_async::<()>(&mut connection)).await;
-    }
-
-    /// Whether a waiter has had its terminal event, as far as is remembered.
-    pub async fn was_answered(&self, waiter_id: &str) -> bool {
-        let mut command = redis::cmd("EXISTS");
-        command.arg(answered_key(waiter_id));
-        self.ask::<bool>(&command, self.write_timeout, &self.metrics.cache_lookups).await.unwrap_or_default()
-    }
-
-    /// As [`Self::was_answered`], of an answer that somebody else may be giving just now.
-    pub async fn is_answered_by(&self, waiter_id: &str, until: Instant) -> bool {
-        loop {
-            if self.was_answered(waiter_id).await {
-                return true;
-            }
-            if Instant::now() >= until {
-                return false;
-            }
-            tokio::time::sleep(ANSWERING / 20).await;
-        }
-    }
-
-    /// Remembers that a request was cancelled, for when it comes. Best effort: `false` when the cache is away.
-    pub async fn record_cancellation(&self, producer: Option<&str>, request_id: &str, reason: &str) -> bool {
-        let mut command = redis::cmd("SET");
-        command.arg(cancelled_key(producer, request_id)).arg(reason).arg("EX").arg(ANSWERED_FOR.as_secs());
-        self.ask::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await.is_some()
-    }
-
-    /// Takes a cancellation back that came too late: the same request sent again is a try of its own.
-    pub async fn forget_cancellation(&self, producer: Option<&str>, request_id: &str) {
-        let mut command = redis::cmd("DEL");
-        command.arg(cancelled_key(producer, request_id));
-        // What went wrong is in the log and in the health of the cache.
-        let _ = self.ask::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await;
-    }
-
-    /// The reason, if the request was cancelled.
-    pub async fn cancellation(&self, producer: Option<&str>, request_id: &str) -> Option<String> {
-        let mut command = redis::cmd("GET");
-        command.arg(cancelled_key(producer, request_id));
-        self.ask::<Option<String>>(&command, self.write_timeout, &self.metrics.cache_lookups).await.flatten()
-    }
-
-    async fn ask<T: redis::FromRedisValue>(
+    pub(super) async fn ask<T: redis::FromRedisValue>(
         &self,
         command: &redis::Cmd,
         limit: Duration,

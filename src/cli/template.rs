@@ -176,6 +176,7 @@ impl Render {
             tracestate: None,
             redelivered: false,
             parked: false,
+            in_doubt: false,
             received_at: Timestamp::now(),
             minted_id: uuid::Uuid::now_v7().to_string(),
         };

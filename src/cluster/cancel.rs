@@ -48,21 +48,22 @@ impl Jobs {
 
     /// Marks one waiter of a Job as cancelled, and deletes a Job that nobody wants any more.
     pub async fn withdraw(&self, job: &str, waiter: &Waiter, reason: &str) -> Result<Withdrawn, Error> {
+        // A Job that goes between two looks may go since this waiter was cancelled.
+        let mut marked = waiter.cancelled.is_some();
         let mut marked_here = false;
         loop {
-            let Some(job) = self.get(job).await? else { return Ok(Withdrawn::TooLate) };
+            let gone = if marked { Withdrawn::Already } else { Withdrawn::TooLate };
+            let Some(job) = self.get(job).await? else { return Ok(gone) };
             let (waiters, _) = job::waiters(&job);
-            let Some(own) = waiters.into_iter().find(|own| own.id() == waiter.id()) else {
-                return Ok(Withdrawn::TooLate);
-            };
+            let Some(own) = waiters.into_iter().find(|own| own.id() == waiter.id()) else { return Ok(gone) };
             let already = own.cancelled.is_some();
             if !already && (job::finalizer_index(&job).is_none() || job::ending(&job).is_some()) {
                 return Ok(Withdrawn::TooLate);
             }
-            let marked = if already { Some(job) } else { self.mark_cancelled(&job, own, reason).await? };
-            marked_here |= !already && marked.is_some();
+            let with_mark = if already { Some(job) } else { self.mark_cancelled(&job, own, reason).await? };
             // `None`: somebody wrote at the same time, and it has to be looked at again.
-            let Some(job) = marked else { continue };
+            let Some(job) = with_mark else { continue };
+            (marked, marked_here) = (true, marked_here || !already);
             if self.delete_unwanted(&job).await? {
                 return Ok(if marked_here { Withdrawn::Cancelled } else { Withdrawn::Already });
             }

@@ -94,7 +94,8 @@ impl Jobs {
                 Metrics::count(&self.metrics.conflicts, "kind", "undecided");
                 match self.get(&plan.name()).await? {
                     Some(existing) if holds_claim(&existing, claim.waiter) => {
-                        self.place(&existing, plan, &Claim { may_stand: true, ..*claim }).await
+                        let earlier = claim.earlier.or_since(claim.waiter.received_at);
+                        self.place(&existing, plan, &Claim { earlier, ..*claim }).await
                     }
                     // Its Job may have come, answered it and gone, and this be the next: never to be joined
                     // before a look at what was answered.
@@ -109,7 +110,7 @@ impl Jobs {
     /// and where one had no answer, a Job may still be on its way.
     async fn denied(&self, error: Error, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
         let Some(why) = error.denial().filter(|_| !claim.undecided) else { return Err(error) };
-        let existing = if claim.may_stand { self.get(&plan.name()).await? } else { None };
+        let existing = if claim.earlier.is_possible() { self.get(&plan.name()).await? } else { None };
         match existing {
             Some(existing) => self.place(&existing, plan, claim).await,
             None => Ok(Placement::Denied(why.to_owned())),
@@ -119,7 +120,7 @@ impl Jobs {
     /// Joins the Job that lives; [`Placement::Moved`] where there is none.
     pub async fn join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
         // Whoever may stand there already, or wants to know more of it, has to read it.
-        let needs_no_look = claim.may_join && !claim.may_stand && !claim.wants_new;
+        let needs_no_look = claim.may_join && !claim.earlier.is_possible() && !claim.wants_new;
         if let Some((target, load)) = self.known.of(&plan.lock).filter(|_| needs_no_look) {
             match self.join_target(plan, claim, target, load).await? {
                 Placement::Moved => {}
@@ -134,14 +135,14 @@ impl Jobs {
 
     /// Finds a place at the Job that holds the name.
     async fn place(&self, existing: &Job, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
-        let (target, load) = match standing(existing, &plan.key, claim.waiter, claim.may_stand) {
+        let (target, load) = match standing(existing, &plan.key, claim.waiter, claim.earlier) {
             Standing::Foreign { why } => return Ok(Placement::Foreign { name: plan.name(), why }),
             Standing::Terminating => return Ok(Placement::Terminating),
             Standing::Answered => return Ok(Placement::Answered),
             Standing::Cancelled { reason } => return Ok(Placement::Cancelled(reason)),
             Standing::Ended { uid } => return Ok(Placement::Ended { uid }),
             // Sent again while its answer may be out already: to be joined, that Job would owe a second one.
-            Standing::Joinable { already_waiting: true, ended: true, .. } if !claim.may_stand => {
+            Standing::Joinable { already_waiting: true, owed: false, ended: true, .. } => {
                 return Ok(Placement::Moved);
             }
             Standing::Joinable { already_waiting: true, .. } => return Ok(Placement::Joined),
@@ -187,9 +188,11 @@ impl Jobs {
 
     /// The place that an earlier try has found on the Job, if one has: the Job answers, or has answered.
     pub async fn stands(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Option<Placement>, Error> {
-        let Some(job) = (if claim.may_stand { self.get(&plan.name()).await? } else { None }) else { return Ok(None) };
-        Ok(match standing(&job, &plan.key, claim.waiter, claim.may_stand) {
-            Standing::Joinable { already_waiting: true, .. } => Some(Placement::Joined),
+        let Some(job) = (if claim.earlier.is_possible() { self.get(&plan.name()).await? } else { None }) else {
+            return Ok(None);
+        };
+        Ok(match standing(&job, &plan.key, claim.waiter, claim.earlier) {
+            Standing::Joinable { owed: true, .. } => Some(Placement::Joined),
             Standing::Answered => Some(Placement::Answered),
             Standing::Cancelled { reason } => Some(Placement::Cancelled(reason)),
             _ => None,

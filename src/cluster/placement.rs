@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::join::Target;
+use crate::domain::earlier::Earlier;
 use crate::domain::waiter::Waiter;
 
 /// Where a request found its place.
@@ -46,9 +47,8 @@ pub enum Placement {
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     pub waiter: &'a Waiter,
-    /// Whether an earlier try may have put this waiter on a Job: the request was delivered before, or a
-    /// call for it had no answer.
-    pub may_stand: bool,
+    /// Which tries before this one may have put the waiter on a Job.
+    pub earlier: Earlier,
     /// Whether a call for it may still take effect.
     pub undecided: bool,
     pub may_join: bool,

@@ -27,7 +27,7 @@ impl Completion {
                 continue;
             }
             // Without Redis there is no record, and it is told a second time.
-            if !self.store.is_answered_by(&waiter.id(), until).await {
+            if !self.store.is_answered_by(&waiter, until).await {
                 self.tell_cancelled(job, &waiter).await?;
             }
             answered.insert(claimed(&waiter));
@@ -46,7 +46,7 @@ impl Completion {
             timings: timings(job),
         };
         self.replies.send(&event).await?;
-        self.store.record_answers(&[(waiter.id(), event.state())]).await;
+        self.store.record_answers(&[(waiter, event.state())]).await;
         Ok(())
     }
 }

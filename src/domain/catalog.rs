@@ -206,6 +206,7 @@ mod tests {
             tracestate: None,
             redelivered: false,
             parked: false,
+            in_doubt: false,
             received_at: jiff::Timestamp::UNIX_EPOCH,
             minted_id: "m".into(),
         };

@@ -6,6 +6,7 @@
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use serde::de::DeserializeOwned;
 
+use super::earlier::Earlier;
 use super::key::RequestKey;
 use super::lanes::Occupant;
 use super::manifest::{self, CachePlan};
@@ -111,8 +112,9 @@ pub enum Standing {
     Foreign { why: String },
     /// (b) It is going away.
     Terminating,
-    /// (c) It owes answers still, running or ended: one more can be added.
-    Joinable { uid: String, finalizer_index: usize, already_waiting: bool, ended: bool, load: Load },
+    /// (c) It owes answers still, running or ended: one more can be added. A waiter of the same id may wait there
+    /// already, and may be of this very request, which is `owed` its answer then.
+    Joinable { uid: String, finalizer_index: usize, already_waiting: bool, owed: bool, ended: bool, load: Load },
     /// This very request was cancelled on it.
     Cancelled { reason: String },
     /// (d) It has answered this very request; only the acknowledgement was lost.
@@ -121,9 +123,8 @@ pub enum Standing {
     Ended { uid: String },
 }
 
-/// Reads the Job that holds the name for a request of `key`. `may_stand`: an earlier try may have put
-/// the waiter there (a redelivery, or a call without an answer).
-pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, may_stand: bool) -> Standing {
+/// Reads the Job that holds the name for a request of `key`, which may have been put there by an `earlier` try.
+pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, earlier: Earlier) -> Standing {
     if let Err(why) = ours(job, key) {
         return Standing::Foreign { why };
     }
@@ -131,6 +132,8 @@ pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, may_stand: bool) -
     let own = annotation(job, &manifest::waiter_annotation(waiter));
     let already_waiting = own.is_some();
     let own: Option<Waiter> = own.and_then(|text| serde_json::from_str(text).ok());
+    // A claim that cannot be read says nothing of its time.
+    let may_stand = own.as_ref().map_or(earlier.is_possible(), |own| earlier.may_be(own.received_at));
     // A Job that goes takes nobody on, but it answers those who stand on it.
     let terminating = job.metadata.deletion_timestamp.is_some();
     if terminating && !(may_stand && already_waiting) {
@@ -141,7 +144,8 @@ pub fn standing(job: &Job, key: &RequestKey, waiter: &Waiter, may_stand: bool) -
     }
     if let Some(finalizer_index) = finalizer_index(job) {
         let ended = ending(job).is_some();
-        return Standing::Joinable { uid, finalizer_index, already_waiting, ended, load: load(job) };
+        let owed = already_waiting && may_stand;
+        return Standing::Joinable { uid, finalizer_index, already_waiting, owed, ended, load: load(job) };
     }
     if may_stand && already_waiting && annotation(job, manifest::OUTCOME).is_some() {
         return Standing::Answered;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 pub use inline::{InlineJob, SecretMount};
 
+use super::earlier::Earlier;
 use super::rejection::Rejection;
 use super::waiter::Waiter;
 use body::{Body, parse_body};
@@ -37,9 +38,22 @@ pub struct Arrival {
     pub redelivered: bool,
     /// It has waited in a lane, and may have been handled from its first queue as well.
     pub parked: bool,
+    /// It had been delivered before when it was put into its lane.
+    pub in_doubt: bool,
+    /// At its first delivery, for one that has waited in a lane; else at this one.
     pub received_at: Timestamp,
     /// The request id when the producer gave none.
     pub minted_id: String,
+}
+
+impl Arrival {
+    fn earlier(&self) -> Earlier {
+        match (self.parked, self.in_doubt || self.redelivered && !self.parked) {
+            (_, true) => Earlier::AnyTime,
+            (true, false) => Earlier::Since(self.received_at),
+            (false, false) => Earlier::None,
+        }
+    }
 }
 
 /// One thing asked for, and by whom.
@@ -49,6 +63,7 @@ pub struct Request {
     pub producer: Option<String>,
     pub redelivered: bool,
     pub parked: bool,
+    pub earlier: Earlier,
     pub work: Work,
     pub cache: CacheControl,
     pub on_duplicate: OnDuplicate,
@@ -155,6 +170,7 @@ pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
             producer: arrival.user_id.clone(),
             redelivered: arrival.redelivered,
             parked: arrival.parked,
+            earlier: arrival.earlier(),
             work: run.work,
             cache: run.cache,
             on_duplicate: run.on_duplicate,

@@ -5,6 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::Value;
 
 use super::catalog::Catalog;
+use super::earlier::Earlier;
 use super::rejection::Rejection;
 use super::request::{CacheControl, OnDuplicate, Request, Work};
 use super::template::Template;
@@ -28,6 +29,7 @@ pub fn trial(catalog: &Catalog, template: &Template) -> Option<Result<Trial, Rej
         producer: None,
         redelivered: false,
         parked: false,
+        earlier: Earlier::None,
         work: Work::Template { name: template.name.clone(), params: params.clone() },
         cache: CacheControl::default(),
         on_duplicate: OnDuplicate::default(),

@@ -77,12 +77,20 @@ impl Intake {
         self.tell(waiter, verdict, None).await
     }
 
+    /// Says that the deadline has passed. It is noted first: delivered again after a crash in between, the request
+    /// may find a result that has come meanwhile, and would be told that as well.
+    pub(super) async fn expire(&self, waiter: Waiter, deadline: Timestamp) -> Result<(), Unsettled> {
+        let waiter = self.addressed(waiter);
+        self.store.record_expiry(&waiter).await;
+        self.answer(waiter, Verdict::Expired { deadline }).await
+    }
+
     async fn tell(&self, waiter: Waiter, verdict: Verdict<'_>, plan: Option<&Plan>) -> Result<(), Unsettled> {
         let waiter = self.addressed(waiter);
         let (key, template) = (plan.map(|plan| &plan.key), plan.map(|plan| plan.template.as_str()));
         let event = Event { waiter: &waiter, verdict, key, template, job: None, timings: Timings::default() };
         self.replies.send(&event).await?;
-        self.store.record_answers(&[(waiter.id(), event.state())]).await;
+        self.store.record_answers(&[(&waiter, event.state())]).await;
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use super::patience::Patience;
 use super::{Decision, Intake, Unsettled};
 use crate::cache::ANSWERING;
 use crate::cluster::{self, Withdrawn};
+use crate::domain::earlier::Earlier;
 use crate::domain::event::{ResultView, Verdict};
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::Payload;
@@ -36,7 +37,7 @@ const NOT_FOUND: &str = "not_found";
 impl Intake {
     /// Cancels a request and answers both it and the cancellation.
     pub(super) async fn cancel(&self, arrival: &Arrival, cancel: Cancel) -> Result<(), Unsettled> {
-        if arrival.redelivered && self.store.was_answered(&cancel.waiter.id()).await {
+        if arrival.redelivered && self.store.was_answered(&cancel.waiter, Earlier::AnyTime).await {
             return Ok(());
         }
         let producer = cancel.waiter.producer.clone();
@@ -104,7 +105,7 @@ impl Intake {
     async fn owes_cancelled(&self, withdrawn: Withdrawn, waiter: &Waiter) -> bool {
         match withdrawn {
             Withdrawn::Cancelled => true,
-            Withdrawn::Already => !self.store.is_answered_by(&waiter.id(), Instant::now() + ANSWERING).await,
+            Withdrawn::Already => !self.store.is_answered_by(waiter, Instant::now() + ANSWERING).await,
             Withdrawn::TooLate => false,
         }
     }

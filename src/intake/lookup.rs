@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::Intake;
 use crate::cache::{Entry, Lookup};
+use crate::domain::earlier::Earlier;
 use crate::domain::manifest::Plan;
 use crate::domain::request::{CacheMode, Request};
 use crate::domain::waiter::Waiter;
@@ -12,16 +13,16 @@ use crate::telemetry::metrics::Metrics;
 impl Intake {
     /// What the cache knows that the request may use; for a `waiter` who may have been answered before, whether
     /// it was.
-    pub(super) async fn look_up(&self, request: &Request, plan: &Plan, waiter: Option<&Waiter>) -> Lookup {
+    pub(super) async fn look_up(&self, request: &Request, plan: &Plan, waiter: &Waiter, earlier: Earlier) -> Lookup {
         let now = Timestamp::now();
         let fresh = |entry: &Entry| {
             entry.expires_at > now && request.cache.max_age.is_none_or(|max_age| entry.age(now) <= max_age)
         };
         let looks_for_result = matches!(request.cache.mode, CacheMode::Use | CacheMode::Only);
-        let found = match (looks_for_result, waiter) {
-            (_, Some(waiter)) => self.store.look_up_patiently(&plan.key, Some(&waiter.id())).await,
-            (true, None) => self.store.look_up(&plan.key, fresh).await,
-            (false, None) => return Lookup::default(),
+        let found = match (looks_for_result, earlier.is_possible()) {
+            (_, true) => self.store.look_up_patiently(&plan.key, Some((waiter, earlier))).await,
+            (true, false) => self.store.look_up(&plan.key, fresh).await,
+            (false, false) => return Lookup::default(),
         };
         if !looks_for_result {
             return Lookup { entry: None, ..found };

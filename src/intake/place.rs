@@ -9,6 +9,7 @@ use super::quest::{Quest, Unplaced};
 use super::{Decision, Intake, Unsettled};
 use crate::cluster::{Placement, Target};
 use crate::crash;
+use crate::domain::earlier::Earlier;
 use crate::domain::lanes::Ticket;
 use crate::domain::manifest::Plan;
 use crate::domain::rejection::{Code, Rejection};
@@ -39,7 +40,7 @@ impl Intake {
         let mut quest = Quest::new(request, delivery, plan, self.claimant(request));
         loop {
             let late = request.deadline.filter(|deadline| *deadline < Timestamp::now());
-            if let Some(deadline) = late.filter(|_| !quest.may_stand) {
+            if let Some(deadline) = late.filter(|_| !quest.earlier.is_possible()) {
                 return Ok(Decision::Expired(deadline));
             }
             // From before the first look at anything, so that a lookup is never older than it counts.
@@ -75,10 +76,13 @@ impl Intake {
     /// it is not wanted any more.
     async fn known(&self, quest: &Quest<'_>) -> Option<Decision> {
         let Quest { request, plan, .. } = quest;
-        let lookup = self.look_up(request, plan, quest.may_stand.then_some(&quest.waiter)).await;
+        let lookup = self.look_up(request, plan, &quest.waiter, quest.earlier).await;
         crash::point("cache-read");
         if lookup.answered {
             return Some(Decision::Answered);
+        }
+        if let Some(deadline) = request.deadline.filter(|_| lookup.expired) {
+            return Some(Decision::Expired(deadline));
         }
         if let Some(entry) = lookup.entry {
             return Some(Decision::Hit(Box::new(entry)));
@@ -95,7 +99,8 @@ impl Intake {
     }
 
     async fn park(&self, quest: &Quest<'_>) -> Result<(), Unplaced> {
-        self.parking.park(&quest.delivery.arrival, &quest.plan.lane).await?;
+        let in_doubt = quest.earlier == Earlier::AnyTime;
+        self.parking.park(&quest.delivery.arrival, &quest.plan.lane, in_doubt).await?;
         self.metrics.parked.inc();
         Ok(())
     }
@@ -111,7 +116,7 @@ impl Intake {
             Ok(Placement::TooSlow) => {}
             Ok(Placement::Terminating | Placement::Moved) => quest.patience.wait(&self.stop).await?,
             Ok(Placement::Undecided) => {
-                quest.may_stand = true;
+                quest.is_in_doubt();
                 quest.patience.wait(&self.stop).await?;
             }
             Ok(Placement::Full(target)) => match self.overflow(&quest.waiter, target).await {
@@ -219,7 +224,8 @@ impl Intake {
     /// Waits after a failed call.
     async fn pause(&self, quest: &mut Quest<'_>, error: Unplaced) -> Result<(), Unsettled> {
         if matches!(&error, Unplaced::Cluster(error) if error.is_undecided()) {
-            (quest.may_stand, quest.undecided) = (true, Some(Instant::now()));
+            quest.is_in_doubt();
+            quest.undecided = Some(Instant::now());
         }
         warn!(error = chain(&error), "no place for a request yet; trying again");
         quest.patience.wait(&self.stop).await

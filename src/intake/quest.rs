@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::patience::Patience;
 use crate::cluster::{self, Claim};
+use crate::domain::earlier::Earlier;
 use crate::domain::lanes::{Candidate, Occupant};
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::{Failure, FailureCode};
@@ -34,8 +35,8 @@ pub(super) struct Quest<'a> {
     pub(super) slot: Option<Slot>,
     /// A Job that has ended and holds the name.
     pub(super) in_the_way: Option<String>,
-    /// An earlier try may have put the request on a Job.
-    pub(super) may_stand: bool,
+    /// Which tries before may have put the request on a Job, or answered it.
+    pub(super) earlier: Earlier,
     /// Since when a call may have taken effect that had no answer.
     pub(super) undecided: Option<Instant>,
     /// Since when a quota has kept the Job from being created.
@@ -52,7 +53,7 @@ impl<'a> Quest<'a> {
             waiter,
             slot: None,
             in_the_way: None,
-            may_stand: request.redelivered || request.parked,
+            earlier: request.earlier,
             undecided: request.redelivered.then(Instant::now),
             over_quota: None,
             patience: Patience::new(),
@@ -62,12 +63,17 @@ impl<'a> Quest<'a> {
     pub(super) fn claim(&self, looked_up: Instant) -> Claim<'_> {
         Claim {
             waiter: &self.waiter,
-            may_stand: self.may_stand,
+            earlier: self.earlier,
             undecided: self.undecided.is_some_and(|since| since.elapsed() < UNDECIDED_FOR),
             may_join: self.request.on_duplicate.may_join(),
             wants_new: self.request.cache.mode == CacheMode::Refresh,
             looked_up,
         }
+    }
+
+    /// A call for the request had no answer, and may have put it on a Job.
+    pub(super) fn is_in_doubt(&mut self) {
+        self.earlier = self.earlier.or_since(self.waiter.received_at);
     }
 
     /// A quota empties and fills again, so it is waited for as long as the Job may take to start.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{Intake, Unsettled};
 use crate::cluster::{Claim, Placement};
+use crate::domain::earlier::Earlier;
 use crate::domain::event::Verdict;
 use crate::domain::manifest::Plan;
 use crate::domain::rejection::{Code, Rejection};
@@ -33,7 +34,7 @@ impl Intake {
             }
         };
         // The record, for what stands on no Job any more and for cancellations.
-        if self.store.was_answered(&self.addressed(waiter.clone()).id()).await {
+        if self.store.was_answered(&self.addressed(waiter.clone()), Earlier::AnyTime).await {
             return Ok(());
         }
         let rejection = Rejection::new(Code::Poison, WHY);
@@ -46,7 +47,7 @@ impl Intake {
         let waiter: Waiter = self.claimant(request);
         let claim = Claim {
             waiter: &waiter,
-            may_stand: true,
+            earlier: Earlier::AnyTime,
             undecided: false,
             may_join: false,
             wants_new: false,

@@ -101,6 +101,7 @@ fn arrival(delivery: &mut lapin::message::Delivery) -> Arrival {
         tracestate: header("tracestate"),
         redelivered: delivery.redelivered,
         parked: false,
+        in_doubt: false,
         received_at: Timestamp::now(),
         minted_id: uuid::Uuid::now_v7().to_string(),
         body,

@@ -13,6 +13,8 @@ use crate::domain::request::Arrival;
 
 const PRODUCER: &str = "jobquay-user-id";
 const RECEIVED_AT: &str = "jobquay-received-at";
+/// There when the request had been delivered before, so that nobody knows what came of it.
+const IN_DOUBT: &str = "jobquay-in-doubt";
 
 /// The queue of a lane.
 pub fn pending_queue(lane: &str) -> String {
@@ -32,8 +34,8 @@ impl Parking {
     }
 
     /// Returns when the broker has the request in the lane's queue.
-    pub async fn park(&self, arrival: &Arrival, lane: &str) -> Result<(), Error> {
-        match self.publisher.publish(message(arrival, lane, &self.user)).await? {
+    pub async fn park(&self, arrival: &Arrival, lane: &str, in_doubt: bool) -> Result<(), Error> {
+        match self.publisher.publish(message(arrival, lane, &self.user, in_doubt)).await? {
             Receipt::Delivered => Ok(()),
             Receipt::Unroutable { .. } | Receipt::Refused => Err(Error::Parking(pending_queue(lane))),
         }
@@ -41,8 +43,9 @@ impl Parking {
 }
 
 /// The request as it lies in the lane; `own_user` is who puts it there.
-pub(super) fn message(arrival: &Arrival, lane: &str, own_user: &str) -> Message {
+pub(super) fn message(arrival: &Arrival, lane: &str, own_user: &str, in_doubt: bool) -> Message {
     let mut headers = vec![(RECEIVED_AT, arrival.received_at.to_string())];
+    headers.extend(in_doubt.then(|| (IN_DOUBT, true.to_string())));
     headers.extend(arrival.user_id.clone().map(|user| (PRODUCER, user)));
     headers.extend(arrival.traceparent.clone().map(|trace| ("traceparent", trace)));
     headers.extend(arrival.tracestate.clone().map(|state| ("tracestate", state)));
@@ -86,6 +89,7 @@ pub(super) fn unpark(arrival: &mut Arrival, headers: Option<&lapin::types::Field
     }
     arrival.content_type = arrival.content_type.take().filter(|content_type| !content_type.is_empty());
     arrival.parked = true;
+    arrival.in_doubt = text(IN_DOUBT).is_some();
     true
 }
 

@@ -208,3 +208,20 @@ async fn a_message_that_somebody_else_puts_into_a_lane_is_not_run() {
     assert_eq!(world.broker.drain("jobquay.dead").len(), 1);
     assert!(world.all_jobs().await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_sent_again_under_its_id_and_waits_in_its_lane_is_answered_again() {
+    let world = World::new("lanes-again").await;
+    let dispatcher = world.dispatcher_with(&["limits.in_flight=1"]).await;
+    let mut producer = world.producer().await;
+    let failing = || script("exit 3").id("again");
+    assert_eq!(producer.ask(failing()).await.state(), "failed");
+    world.settled().await;
+    producer.send(script("sleep 5; echo first")).await;
+    world.the_job().await;
+    producer.send(failing()).await;
+    parked(&dispatcher, 1.0).await;
+    let events = producer.events(2).await;
+    assert_eq!(events.iter().map(|event| event.state()).collect::<Vec<_>>(), ["succeeded", "failed"]);
+    world.settled().await;
+}

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jobquay::cluster::{Claim, Clients, Jobs, Origin, Placement, Released, joiner};
+use jobquay::domain::earlier::Earlier;
 use jobquay::domain::key::{KeyParts, RequestKey};
 use jobquay::domain::manifest::{CachePlan, JOB_FINALIZER, Plan};
 use jobquay::domain::outcome::{Outcome, Payload};
@@ -68,14 +69,14 @@ fn waiter(id: &str) -> Waiter {
 }
 
 async fn place(jobs: &Jobs, id: &str) -> Placement {
-    place_again(jobs, id, false).await
+    place_again(jobs, id, Earlier::None).await
 }
 
-async fn place_again(jobs: &Jobs, id: &str, may_stand: bool) -> Placement {
+async fn place_again(jobs: &Jobs, id: &str, earlier: Earlier) -> Placement {
     let waiter = waiter(id);
     let claim = Claim {
         waiter: &waiter,
-        may_stand,
+        earlier,
         undecided: false,
         may_join: true,
         wants_new: false,
@@ -156,7 +157,11 @@ async fn one_that_is_sent_again_does_not_rely_on_an_answer_that_is_on_its_way() 
     let ended = Patch::Merge(json!({"metadata": {"annotations": {"jobquay.dev/given-up": given_up}}}));
     world.jobs().patch(&plan().name(), &PatchParams::default(), &ended).await.expect("a patch");
     assert_eq!(place(&jobs, "one").await, Placement::Moved);
-    assert_eq!(place_again(&jobs, "one", true).await, Placement::Joined, "a redelivery is the same request");
+    assert_eq!(
+        place_again(&jobs, "one", Earlier::AnyTime).await,
+        Placement::Joined,
+        "a redelivery is the same request"
+    );
     assert_eq!(place(&jobs, "two").await, Placement::Joined, "another joins until the Job is let go");
 }
 
@@ -177,8 +182,14 @@ async fn a_handler_that_was_slow_since_its_lookup_does_not_create() {
     let jobs = jobs(&world);
     let waiter = waiter("one");
     let looked_up = Instant::now().checked_sub(Duration::from_secs(6)).expect("the machine has been up for that long");
-    let claim =
-        Claim { waiter: &waiter, may_stand: false, undecided: false, may_join: true, wants_new: false, looked_up };
+    let claim = Claim {
+        waiter: &waiter,
+        earlier: Earlier::None,
+        undecided: false,
+        may_join: true,
+        wants_new: false,
+        looked_up,
+    };
     assert_eq!(
         jobs.create_or_join(&Plan { namespace: jobs.namespace().to_owned(), ..plan() }, &claim)
             .await

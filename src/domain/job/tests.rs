@@ -79,7 +79,8 @@ fn ours() -> Value {
 }
 
 fn stands(value: Value, request_id: &str, redelivered: bool) -> Standing {
-    standing(&job(value), &a_key(), &waiter(request_id), redelivered)
+    let earlier = if redelivered { Earlier::AnyTime } else { Earlier::None };
+    standing(&job(value), &a_key(), &waiter(request_id), earlier)
 }
 
 #[test]
@@ -97,18 +98,23 @@ fn a_squatted_name_is_foreign() {
 
 #[test]
 fn a_job_that_owes_answers_can_be_joined_until_it_goes_away() {
-    let Standing::Joinable { uid, finalizer_index, already_waiting, ended, load } = stands(ours(), "r-2", false) else {
+    let Standing::Joinable { uid, finalizer_index, already_waiting, owed, ended, load } = stands(ours(), "r-2", false)
+    else {
         panic!()
     };
-    assert_eq!((uid.as_str(), finalizer_index, already_waiting, ended, load.waiters), ("u-1", 1, false, false, 1));
+    assert_eq!(
+        (uid.as_str(), finalizer_index, already_waiting || owed, ended, load.waiters),
+        ("u-1", 1, false, false, 1)
+    );
     assert_eq!(load.room(), MAX_WAITERS - 1);
-    assert!(matches!(stands(ours(), "r-1", true), Standing::Joinable { already_waiting: true, .. }));
+    assert!(matches!(stands(ours(), "r-1", true), Standing::Joinable { already_waiting: true, owed: true, .. }));
+    assert!(matches!(stands(ours(), "r-1", false), Standing::Joinable { already_waiting: true, owed: false, .. }));
     let mut going = ours();
     going["metadata"]["deletionTimestamp"] = json!("2026-11-24T12:00:00Z");
     assert_eq!(stands(going.clone(), "r-2", false), Standing::Terminating);
     assert_eq!(stands(going.clone(), "r-1", false), Standing::Terminating, "a new try has to wait");
     let redelivered = stands(going.clone(), "r-1", true);
-    assert!(matches!(redelivered, Standing::Joinable { already_waiting: true, .. }), "it is owed an answer there");
+    assert!(matches!(redelivered, Standing::Joinable { owed: true, .. }), "it is owed an answer there");
     going["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
     assert_eq!(stands(going.clone(), "r-1", true), Standing::Terminating, "no outcome on it");
     going["metadata"]["annotations"][manifest::OUTCOME] = json!("{}");
@@ -124,7 +130,11 @@ fn only_the_redelivery_of_an_answered_request_counts_as_answered() {
     answered["metadata"]["annotations"][manifest::OUTCOME] = json!("{}");
     assert_eq!(stands(answered.clone(), "r-1", true), Standing::Answered);
     assert_eq!(stands(answered.clone(), "r-1", false), ended, "sent again by its producer: a new try");
-    assert_eq!(stands(answered, "r-2", true), ended, "another request");
+    assert_eq!(stands(answered.clone(), "r-2", true), ended, "another request");
+    let since = |at: jiff::Timestamp| standing(&job(answered.clone()), &a_key(), &waiter("r-1"), Earlier::Since(at));
+    let came = waiter("r-1").received_at;
+    assert_eq!(since(came), Standing::Answered);
+    assert_eq!(since(came + jiff::SignedDuration::from_nanos(1)), ended, "the claim is of a request before it");
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn request(user: &str, body: &str) -> Request {
         tracestate: None,
         redelivered: false,
         parked: false,
+        in_doubt: false,
         received_at: jiff::Timestamp::UNIX_EPOCH,
         minted_id: "m".into(),
     };

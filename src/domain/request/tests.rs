@@ -15,6 +15,7 @@ fn arrival(body: &[u8]) -> Arrival {
         tracestate: None,
         redelivered: false,
         parked: false,
+        in_doubt: false,
         received_at: Timestamp::UNIX_EPOCH,
         minted_id: "minted".into(),
     }
@@ -176,4 +177,16 @@ fn a_trace_context_is_kept_only_when_it_is_one() {
         let message = Arrival { tracestate: Some(given.into()), ..arrival(br#"{"template": "t"}"#) };
         assert_eq!(run(&message, 100).unwrap().waiter.tracestate.is_some(), kept, "{given}");
     }
+}
+
+#[test]
+fn what_came_before_is_known_only_of_a_request_that_was_not_delivered_before_it_was_parked() {
+    let at = |redelivered: bool, parked: bool, in_doubt: bool| {
+        let arrival = Arrival { redelivered, parked, in_doubt, ..arrival(br#"{"template": "t"}"#) };
+        run(&arrival, 1 << 18).expect("must be accepted").earlier
+    };
+    let since = Earlier::Since(Timestamp::UNIX_EPOCH);
+    assert_eq!((at(false, false, false), at(true, false, false)), (Earlier::None, Earlier::AnyTime));
+    assert_eq!((at(false, true, false), at(true, true, false)), (since, since), "the lane keeps when it came first");
+    assert_eq!((at(false, true, true), at(true, true, true)), (Earlier::AnyTime, Earlier::AnyTime));
 }

@@ -70,6 +70,7 @@ pub(super) fn arrival(body: &[u8]) -> Arrival {
         tracestate: None,
         redelivered: false,
         parked: false,
+        in_doubt: false,
         received_at: Timestamp::UNIX_EPOCH,
         minted_id: "minted".into(),
     }

@@ -26,8 +26,8 @@ pub(crate) use plan::Plan;
 use plan::Step;
 use reader::Reader;
 
-/// No answer for so long means that none is coming: the slowest part of a run is a Job of a few seconds.
-const QUIET: Duration = Duration::from_secs(60);
+/// No answer for so long means that none is coming: what a watch did not say is found once a minute.
+const QUIET: Duration = Duration::from_secs(90);
 /// How long duplicates are waited for when all is over.
 const LINGER: Duration = Duration::from_secs(3);
 const PRODUCERS: usize = 2;

@@ -66,10 +66,17 @@ pub(super) fn tell(response: Response<Body>, lie: Option<Lie>, state: Arc<Mutex<
             let again = line.as_ref().ok().cloned().map(Ok);
             futures_util::stream::iter([Some(line), again].into_iter().flatten())
         })),
-        Some(Lie::Late(delay)) => streamed(told.then(move |line| async move {
-            tokio::time::sleep(delay).await;
-            line
-        })),
+        // Each so late, and not each so much later than the one before.
+        Some(Lie::Late(delay)) => streamed(
+            told.map(move |line| {
+                let due = tokio::time::Instant::now() + delay;
+                async move {
+                    tokio::time::sleep_until(due).await;
+                    line
+                }
+            })
+            .buffered(REMEMBERED),
+        ),
         Some(Lie::Stale) => streamed(futures_util::stream::iter(earlier.into_iter().map(Ok)).chain(told)),
         Some(Lie::Garbage) => streamed(told.take(1).chain(once(Bytes::from_static(b"{\"type\": [\n")))),
     };
