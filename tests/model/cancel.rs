@@ -128,7 +128,10 @@ impl Turn<'_, '_> {
 
     fn record_cancelled(&mut self) {
         let meant = self.meant();
-        self.go("records the request as answered", At::Tell(Answer::Handled), |world| world.redis.record(meant));
+        let scope = *self.next.scope;
+        self.go("records the request as answered", At::Tell(Answer::Handled), |world| {
+            world.redis.record(&scope, meant)
+        });
     }
 
     fn forget(&mut self) {

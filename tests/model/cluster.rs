@@ -3,7 +3,7 @@
 use super::invariants;
 use super::scopes::Scope;
 use super::steps::{Next, Step, Subject};
-use super::world::{Age, Handler, Job, REQUESTS, Requests, Uid, Verdict, World};
+use super::world::{Age, Earlier, Handler, Job, REQUESTS, Requests, Uid, Verdict, World};
 use super::wrong::Wrong;
 
 /// What a request finds under the name of its Job, as in `src/domain/job.rs`.
@@ -11,29 +11,28 @@ use super::wrong::Wrong;
 pub(crate) enum Standing {
     None,
     Terminating,
-    Joinable { uid: Uid, already_waiting: bool, ended: bool },
+    Joinable { uid: Uid, already_waiting: bool, owed: bool, ended: bool },
     Cancelled,
     Answered,
     Ended(Uid),
 }
 
-pub(crate) fn standing(next: &Next<'_>, request: usize, may_stand: bool) -> Standing {
+pub(crate) fn standing(next: &Next<'_>, request: usize, earlier: Earlier) -> Standing {
     let scope = next.scope;
     let Some(job) = next.world.jobs[scope.job_name(request)] else { return Standing::None };
-    let waiter = scope.waiter(request);
-    let own = (0..scope.requests.len()).filter(|other| scope.waiter(*other) == waiter);
-    let own = own.fold(Requests::default(), |own, other| own.with(Requests::of(other)));
+    let own = scope.claims(request);
     let already_waiting = job.waiters.meets(own);
-    if job.deleting && !(may_stand && already_waiting) {
+    let owed = job.waiters.meets(scope.earlier_claims(request, earlier));
+    if job.deleting && !owed {
         return Standing::Terminating;
     }
     if job.cancelled.meets(own) {
         return Standing::Cancelled;
     }
     if job.owes {
-        return Standing::Joinable { uid: job.uid, already_waiting, ended: job.has_ended() };
+        return Standing::Joinable { uid: job.uid, already_waiting, owed, ended: job.has_ended() };
     }
-    if may_stand && already_waiting {
+    if owed {
         return Standing::Answered;
     }
     Standing::Ended(job.uid)

@@ -150,7 +150,7 @@ impl Turn<'_, '_> {
         let after = (!released).then_some(Completion { at: self.after_answers(&completion), ..completion });
         self.go("records them as answered", after, |world| {
             for request in (0..scope.requests.len()).filter(|request| completion.waiters.has(*request)) {
-                world.redis.record(scope.waiter(request));
+                world.redis.record(&scope, request);
             }
         });
     }
@@ -163,7 +163,7 @@ impl Turn<'_, '_> {
     fn check_cancelled(&mut self, completion: Completion) {
         let request = Self::owed_cancelled(&completion);
         let redis = &self.next.world.redis;
-        if !redis.away && redis.answered.has(self.next.scope.waiter(request)) {
+        if !redis.away && redis.answered.has(request) {
             return self.done_with(completion, "finds that a cancelled waiter was answered", |_| {});
         }
         let after = Completion { at: Completing::TellCancelled, ..completion };
@@ -180,8 +180,10 @@ impl Turn<'_, '_> {
     }
 
     fn record_cancelled(&mut self, completion: Completion) {
-        let waiter = self.next.scope.waiter(Self::owed_cancelled(&completion));
-        self.done_with(completion, "records the cancelled waiter as answered", |world| world.redis.record(waiter));
+        let (scope, request) = (*self.next.scope, Self::owed_cancelled(&completion));
+        self.done_with(completion, "records the cancelled waiter as answered", |world| {
+            world.redis.record(&scope, request);
+        });
     }
 
     fn done_with(&mut self, completion: Completion, does: &'static str, change: impl FnOnce(&mut World)) {

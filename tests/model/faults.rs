@@ -77,12 +77,14 @@ fn lose_session(next: &mut Next<'_>, delivery: usize) {
     });
 }
 
-/// The broker will hand it out once more. One that was sent again is then the same as the first: what that
-/// one was told counts for it.
+/// The broker will hand it out once more. One that was sent again is then the same as the first, unless its lane
+/// keeps when it came: what that one was told counts for it.
 fn take_back(world: &mut World, scope: &Scope, delivery: usize) {
     world.deliveries[delivery] = Delivery::Queued { redelivered: true };
     let request = delivery % REQUESTS;
-    world.told[request] = world.told[request].with(world.told[scope.waiter(request)]);
+    if delivery < REQUESTS || world.in_doubt.has(request) {
+        world.told[request] = world.told[request].with(world.told[scope.waiter(request)]);
+    }
 }
 
 fn lose_redis(next: &mut Next<'_>) {

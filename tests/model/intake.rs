@@ -2,9 +2,9 @@
 
 use super::cluster::{self, Standing};
 use super::invariants;
-use super::scopes::{Ask, Mode};
+use super::scopes::{Ask, Mode, Scope};
 use super::steps::{Next, Step, Subject};
-use super::world::{Age, Answer, At, Cancel, Delivery, Handler, REQUESTS, Uid, Value, World};
+use super::world::{Age, Answer, At, Cancel, Delivery, Earlier, Handler, REQUESTS, Uid, Value, World};
 use super::wrong::Wrong;
 use super::{cancel, world};
 
@@ -19,22 +19,22 @@ pub(crate) struct Turn<'a, 'b> {
 }
 
 /// A handler that has just got its delivery.
-pub(crate) fn begin(next: &Next<'_>, replica: u8, request: usize, may_stand: bool) -> Handler {
+pub(crate) fn begin(next: &Next<'_>, replica: u8, request: usize, earlier: Earlier) -> Handler {
     let at = match next.scope.requests[request] {
-        Ask::Cancel { .. } if may_stand => At::Cancel(Cancel::LookUp),
+        Ask::Cancel { .. } if earlier != Earlier::None => At::Cancel(Cancel::LookUp),
         Ask::Cancel { .. } => At::Cancel(Cancel::Remember),
         _ if next.is(Wrong::AckBeforeCreate) => At::Acknowledge,
-        _ => first_look(next, may_stand),
+        _ => first_look(next, earlier),
     };
-    Handler { replica, at, may_stand, age: Age::Fresh, in_the_way: None }
+    Handler { replica, at, earlier, age: Age::Fresh, in_the_way: None }
 }
 
 /// Whoever may stand on a Job looks there first: what Redis says may be of another run, and what the Job
 /// has told is in Redis before it goes.
-fn first_look(next: &Next<'_>, may_stand: bool) -> At {
+fn first_look(next: &Next<'_>, earlier: Earlier) -> At {
     let redis_first = [Wrong::RedisBeforeJob, Wrong::JobOnlyWhereRedisKnows, Wrong::YoungLookup];
     let redis_first = redis_first.iter().any(|wrong| next.is(*wrong));
-    if may_stand && !redis_first { At::LookAtJob } else { At::LookUp }
+    if earlier != Earlier::None && !redis_first { At::LookAtJob } else { At::LookUp }
 }
 
 pub(crate) fn steps(next: &mut Next<'_>, delivery: usize, way: usize, handler: Handler) {
@@ -87,13 +87,13 @@ impl Turn<'_, '_> {
 
     /// Another round, from the first look on.
     fn again(&self) -> Handler {
-        Handler { at: first_look(self.next, self.handler.may_stand), ..self.handler }
+        Handler { at: first_look(self.next, self.handler.earlier), ..self.handler }
     }
 
     fn look_at_job(&mut self) {
         let handler = Handler { age: Age::Fresh, ..self.handler };
-        let at = match cluster::standing(self.next, self.request, true) {
-            Standing::Joinable { already_waiting: true, .. } => At::Placed,
+        let at = match cluster::standing(self.next, self.request, handler.earlier) {
+            Standing::Joinable { owed: true, .. } => At::Placed,
             Standing::Answered => At::Acknowledge,
             Standing::Cancelled => At::Tell(Answer::Cancelled),
             _ if self.next.is(Wrong::YoungLookup) => At::Begin,
@@ -109,7 +109,8 @@ impl Turn<'_, '_> {
         let handler = Handler { age, ..self.handler };
         let redis = &self.next.world.redis;
         let (key, mode) = self.next.scope.run(self.request);
-        let answered = handler.may_stand && redis.answered.has(self.waiter()) && !self.next.is(Wrong::NoRecord);
+        let earlier = self.next.scope.earlier_claims(self.request, handler.earlier);
+        let answered = redis.answered.meets(earlier) && !self.next.is(Wrong::NoRecord);
         let value = redis.values[key].filter(|_| mode == Mode::Use);
         if redis.away {
             return self.missed(handler, "finds Redis away");
@@ -136,7 +137,7 @@ impl Turn<'_, '_> {
 
     /// Redis has an answer for it.
     fn known(&mut self, handler: Handler, does: &'static str, answer: Answer) {
-        let looks_at_job_now = self.next.is(Wrong::JobOnlyWhereRedisKnows) && handler.may_stand;
+        let looks_at_job_now = self.next.is(Wrong::JobOnlyWhereRedisKnows) && handler.earlier != Earlier::None;
         let at = match handler.at {
             At::LookUp | At::LookForCancellation if looks_at_job_now => At::LookAtJob,
             _ => At::Tell(answer),
@@ -145,7 +146,7 @@ impl Turn<'_, '_> {
     }
 
     fn missed(&mut self, handler: Handler, does: &'static str) {
-        let looks_at_job_now = self.next.is(Wrong::YoungLookup) && handler.may_stand;
+        let looks_at_job_now = self.next.is(Wrong::YoungLookup) && handler.earlier != Earlier::None;
         let at = if looks_at_job_now { At::LookAtJob } else { At::Begin };
         self.go_as(does, Handler { at, ..handler }, |_| {});
     }
@@ -161,8 +162,12 @@ impl Turn<'_, '_> {
         }
         let lane = self.delivery + REQUESTS;
         if self.next.scope.lanes && lane < world::DELIVERIES && self.next.world.deliveries[lane].is_over() {
+            let (request, in_doubt) = (self.request, self.handler.earlier == Earlier::AnyTime);
             self.go("is put into its lane, confirmed", At::Acknowledge, |world| {
                 world.deliveries[lane] = Delivery::QUEUED;
+                if in_doubt {
+                    world.in_doubt = world.in_doubt.with(world::Requests::of(request));
+                }
             });
         }
     }
@@ -216,21 +221,22 @@ impl Turn<'_, '_> {
         let job = self.next.world.jobs[self.name()];
         let holds_claim = job.is_some_and(|job| job.waiters.has(self.request));
         let joins = holds_claim || job.is_some() && self.next.is(Wrong::UnansweredCreateJoins);
-        let may_stand = self.handler.may_stand || unanswered && (holds_claim || !joins);
-        let handler = Handler { may_stand, ..self.handler };
-        let again = Handler { at: first_look(self.next, may_stand), ..handler };
+        let in_doubt = self.handler.earlier == Earlier::None && unanswered && (holds_claim || !joins);
+        let earlier = if in_doubt { Earlier::Since } else { self.handler.earlier };
+        let handler = Handler { earlier, ..self.handler };
+        let again = Handler { at: first_look(self.next, earlier), ..handler };
         let wants_new = self.next.scope.run(self.request).1 == Mode::Refresh;
-        let own = !may_stand && !self.next.is(Wrong::ReleaseRacesAnswer);
+        let waits_for_its_end = !self.next.is(Wrong::ReleaseRacesAnswer);
         if unanswered && !joins {
             // Its own Job may have come and gone: only a new round, which looks for the record, tells.
             return self.go_as("does not find itself on the Job", again, |_| {});
         }
-        let handler = match cluster::standing(self.next, self.request, may_stand) {
+        let handler = match cluster::standing(self.next, self.request, earlier) {
             Standing::None | Standing::Terminating => again,
             Standing::Cancelled => Handler { at: At::Tell(Answer::Cancelled), ..handler },
             Standing::Answered => Handler { at: At::Acknowledge, ..handler },
             Standing::Ended(uid) => Handler { in_the_way: Some(uid), ..again },
-            Standing::Joinable { already_waiting: true, ended: true, .. } if own => again,
+            Standing::Joinable { already_waiting: true, owed: false, ended: true, .. } if waits_for_its_end => again,
             Standing::Joinable { already_waiting: true, .. } => Handler { at: At::Placed, ..handler },
             Standing::Joinable { ended: true, .. } if wants_new => again,
             Standing::Joinable { uid, .. } => Handler { at: At::Join(uid), ..handler },
@@ -240,7 +246,7 @@ impl Turn<'_, '_> {
 
     /// One patch that tests the uid and the finalizer.
     fn join(&mut self, uid: Uid) {
-        let (name, request, waiter) = (self.name(), self.request, self.waiter());
+        let (name, request) = (self.name(), self.request);
         let untested = self.next.is(Wrong::JoinWithoutFinalizerTest);
         let fits = |job: &world::Job| job.uid == uid && (job.owes || untested);
         if !self.next.world.jobs[name].as_ref().is_some_and(fits) {
@@ -250,11 +256,7 @@ impl Turn<'_, '_> {
         self.go("joins the Job", At::Placed, |world| {
             cluster::change(world, name, |job| {
                 // One annotation per waiter: a later claim takes the place of an earlier one.
-                let earlier = (0..scope.requests.len()).filter(|other| scope.waiter(*other) == waiter);
-                for other in earlier {
-                    job.waiters = job.waiters.without(world::Requests::of(other));
-                }
-                job.waiters = job.waiters.with(world::Requests::of(request));
+                job.waiters = job.waiters.without(scope.claims(request)).with(world::Requests::of(request));
             });
         });
     }
@@ -285,8 +287,8 @@ impl Turn<'_, '_> {
     }
 
     fn record(&mut self) {
-        let waiter = self.waiter();
-        self.go("records it as answered", At::Acknowledge, |world| world.redis.record(waiter));
+        let (scope, request) = (*self.next.scope, self.request);
+        self.go("records it as answered", At::Acknowledge, |world| world.redis.record(&scope, request));
     }
 
     /// Whoever has lost the delivery meanwhile acknowledges into the void.
@@ -307,9 +309,10 @@ impl Turn<'_, '_> {
 }
 
 impl world::Redis {
-    pub(crate) fn record(&mut self, waiter: usize) {
+    /// The last answer to a waiter takes the place of the one before.
+    pub(crate) fn record(&mut self, scope: &Scope, request: usize) {
         if !self.away {
-            self.answered = self.answered.with(world::Requests::of(waiter));
+            self.answered = self.answered.without(scope.claims(request)).with(world::Requests::of(request));
         }
     }
 

@@ -126,6 +126,11 @@ fn a_request_may_be_sent_again() {
 }
 
 #[test]
+fn a_request_may_be_sent_again_and_wait_in_its_lane() {
+    holds(&scopes::AGAIN_IN_ITS_LANE);
+}
+
+#[test]
 fn redis_may_forget() {
     holds(&scopes::FLUSHED);
 }

@@ -1,6 +1,6 @@
 //! What is explored: which requests there are, and what may go wrong how often.
 
-use super::world::{Answers, Delivery, Faults, REQUESTS, World};
+use super::world::{Answers, Delivery, Earlier, Faults, REQUESTS, Requests, World};
 use super::wrong::Wrong;
 
 /// A message that a producer sends.
@@ -149,6 +149,8 @@ pub(crate) const CANCELLED_OF_TWO: Scope = Scope {
 };
 pub(crate) const AGAIN: Scope =
     Scope { name: "a request sent again", requests: &[RUN, Ask::Again { of: 0 }], faults: A_CRASH, ..PAIR };
+pub(crate) const AGAIN_IN_ITS_LANE: Scope =
+    Scope { name: "a request sent again, and a lane", lanes: true, replicas: 1, ..AGAIN };
 pub(crate) const FLUSHED: Scope =
     Scope { name: "Redis forgets", in_turn: true, faults: Faults { crashes: 1, flushes: 1, ..NO_FAULTS }, ..PAIR };
 pub(crate) const AWAY: Scope = Scope {
@@ -170,6 +172,7 @@ impl Scope {
             deliveries: Default::default(),
             handlers: Default::default(),
             sent: Default::default(),
+            in_doubt: Default::default(),
             told: [Answers::default(); REQUESTS],
             forgotten: Default::default(),
             jobs: Default::default(),
@@ -194,6 +197,23 @@ impl Scope {
         match self.requests[request] {
             Ask::Again { of } => of,
             _ => request,
+        }
+    }
+
+    /// All requests that are the same waiter as this one.
+    pub(crate) fn claims(&self, request: usize) -> Requests {
+        let same = (0..self.requests.len()).filter(|other| self.waiter(*other) == self.waiter(request));
+        same.fold(Requests::default(), |claims, other| claims.with(Requests::of(other)))
+    }
+
+    /// The claims of which an earlier try of this request may be. Those sent later came later.
+    pub(crate) fn earlier_claims(&self, request: usize, earlier: Earlier) -> Requests {
+        let claims = self.claims(request);
+        let before = (0..request).fold(Requests::default(), |before, other| before.with(Requests::of(other)));
+        match earlier {
+            Earlier::None => Requests::default(),
+            Earlier::Since => claims.without(before),
+            Earlier::AnyTime => claims,
         }
     }
 
@@ -238,6 +258,6 @@ impl Scope {
 impl World {
     pub(crate) fn send(&mut self, request: usize) {
         self.deliveries[request] = Delivery::QUEUED;
-        self.sent = self.sent.with(super::world::Requests::of(request));
+        self.sent = self.sent.with(Requests::of(request));
     }
 }

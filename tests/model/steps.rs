@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::scopes::{Ask, Scope};
-use super::world::{DELIVERIES, REQUESTS, World};
+use super::world::{DELIVERIES, Earlier, REQUESTS, World};
 use super::wrong::Wrong;
 use super::{cluster, completion, faults, intake, invariants};
 
@@ -113,7 +113,13 @@ fn deliver(next: &mut Next<'_>) {
 fn deliver_to(next: &mut Next<'_>, replica: u8, delivery: usize, redelivered: bool) {
     let request = delivery % REQUESTS;
     let is_parked = delivery >= REQUESTS;
-    let handler = intake::begin(next, replica, request, redelivered || is_parked);
+    let earlier = match (redelivered, is_parked) {
+        (_, true) if next.world.in_doubt.has(request) || next.is(Wrong::ParkedCountsAnyTime) => Earlier::AnyTime,
+        (_, true) => Earlier::Since,
+        (true, false) => Earlier::AnyTime,
+        (false, false) => Earlier::None,
+    };
+    let handler = intake::begin(next, replica, request, earlier);
     let does = match (redelivered, is_parked) {
         (false, false) => "is delivered",
         (true, false) => "is redelivered",

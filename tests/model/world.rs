@@ -143,7 +143,7 @@ pub(crate) struct Value {
 pub(crate) struct Redis {
     /// By key.
     pub(crate) values: [Option<Value>; 2],
-    /// The records `answered`, one for each waiter.
+    /// The records `answered`, one for each waiter: to which of its requests the last answer was given.
     pub(crate) answered: Requests,
     /// The remembered cancellations.
     pub(crate) cancelled: Requests,
@@ -156,11 +156,20 @@ pub(crate) struct Redis {
 pub(crate) struct Handler {
     pub(crate) replica: u8,
     pub(crate) at: At,
-    /// An earlier try may have put the request on a Job.
-    pub(crate) may_stand: bool,
+    pub(crate) earlier: Earlier,
     pub(crate) age: Age,
     /// A Job that has ended and holds the name.
     pub(crate) in_the_way: Option<Uid>,
+}
+
+/// Which earlier tries of its request there may have been, as in `src/domain/earlier.rs`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Earlier {
+    None,
+    /// None that came before this very request.
+    Since,
+    /// Also one of the request that was sent before it under its id: nobody can tell.
+    AnyTime,
 }
 
 /// The next thing that a handler does. Each is one call to one part, or a choice.
@@ -282,6 +291,8 @@ pub(crate) struct World {
     /// Of each delivery: who holds it, and who went on with it after the broker took it back.
     pub(crate) handlers: [[Option<Handler>; 2]; DELIVERIES],
     pub(crate) sent: Requests,
+    /// Those that had been delivered before when they were put into their lanes.
+    pub(crate) in_doubt: Requests,
     /// What was told to the producer of each request since it sent it.
     pub(crate) told: [Answers; REQUESTS],
     /// Requests of whose answer nothing was left at some time: no Job on which they stand, and no record.

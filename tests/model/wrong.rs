@@ -42,6 +42,8 @@ pub(crate) enum Wrong {
     YoungLookup,
     /// A request that is sent again counts as standing on a Job that may have told its answer already.
     ReleaseRacesAnswer,
+    /// What was told to a request that was sent before under its id counts for one that comes from its lane.
+    ParkedCountsAnyTime,
     /// A cancelled waiter is taken off its Job.
     CancelTakesTheWaiterOff,
     /// A waiter is marked as cancelled on whatever the Job has become.
@@ -50,7 +52,7 @@ pub(crate) enum Wrong {
 
 /// Where each is found: the scope, in which every promise holds without it, the promise that it breaks, and in
 /// how many steps.
-pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 20] = [
+pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 21] = [
     (Wrong::AckBeforeCreate, scopes::CRASHES, Invariant::Acknowledged, 2),
     (Wrong::NameOfItsOwn, scopes::CRASHES, Invariant::OneLiveJob, 6),
     (Wrong::ReleaseBeforeTelling, scopes::CRASHES, Invariant::Released, 6),
@@ -68,6 +70,7 @@ pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 20] = [
     (Wrong::DeleteAtOnce, scopes::LATE, Invariant::Agreement, 23),
     (Wrong::UnansweredCreateJoins, scopes::UNANSWERED, Invariant::Agreement, 18),
     (Wrong::ReleaseRacesAnswer, scopes::AGAIN, Invariant::Acknowledged, 14),
+    (Wrong::ParkedCountsAnyTime, scopes::AGAIN_IN_ITS_LANE, Invariant::Acknowledged, 15),
     (Wrong::CancellerDies, scopes::CANCELLED, Invariant::Released, 12),
     (Wrong::CancelTakesTheWaiterOff, scopes::CANCELLED, Invariant::Acknowledged, 11),
     (Wrong::MarkWithoutVersion, scopes::CANCELLED, Invariant::Agreement, 13),
