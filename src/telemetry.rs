@@ -17,6 +17,10 @@ use escape::Escaped;
 /// The AMQP client would log each returned message, whole; what is to be said of one is said in [`crate::reply`].
 const NO_BODIES: &str = "lapin::returned_messages=error";
 
+/// The client of the API server would log each call that fails, as an error; what comes of one is said where it is
+/// handled.
+const NO_CALLS: &str = "kube_client::client::builder=off";
+
 /// Lines that wait to be written. More are dropped: a pipe that nobody empties must not hold up the work.
 const WAITING_LINES: usize = 16_384;
 
@@ -26,7 +30,8 @@ pub fn init(log: &Log) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::builder()
         .parse(&log.level)
         .map_err(|error| anyhow::anyhow!("`log.level` = `{}`: {error}", log.level))?
-        .add_directive(NO_BODIES.parse()?);
+        .add_directive(NO_BODIES.parse()?)
+        .add_directive(NO_CALLS.parse()?);
     let pretty = match log.format {
         LogFormat::Pretty => true,
         LogFormat::Json => false,
