@@ -77,6 +77,20 @@ fn a_cancellation_that_says_what_did_not_happen_is_found() {
     made.ask("stop", Wish::Cancel("a".into()));
     made.tell_cancellation("stop", "cancelled");
     broken(&made, Invariant::I4, "it says \"cancelled\", and a was told [\"succeeded\"]");
+
+    // One that was sent twice may have come to both, and one that was sent once not.
+    let mut made = begun();
+    made.ask("stop", Wish::Cancel("b".into()));
+    made.change("u1", |sight| sight.claims[1].cancelled = true);
+    made.say("b", "cancelled", "cancelled");
+    made.tell_cancellation("stop", "finished");
+    made.end("u1", End::Succeeded);
+    made.tell("a", "u1", "executed");
+    made.release("u1");
+    broken(&made, Invariant::I4, "it says \"finished\", and b was told [\"cancelled\"]");
+    made.tell("b", "u1", "cache");
+    made.history.requests[1].sent = 2;
+    kept(&made, &Budget::of(0, 0));
 }
 
 #[test]
