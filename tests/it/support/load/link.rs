@@ -54,12 +54,18 @@ impl Link {
         {
             return Some(channel.clone());
         }
-        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.ok()?;
-        let channel = connection.create_channel().await.ok()?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
+        // A broker that dies meanwhile may leave the client waiting for ever.
+        let (connection, channel) = tokio::time::timeout(CONFIRM, connect(&self.url)).await.ok()?.ok()?;
         *open = Some((connection, channel.clone()));
         Some(channel)
     }
+}
+
+async fn connect(url: &str) -> lapin::Result<(Connection, Channel)> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok((connection, channel))
 }
 
 async fn publish(channel: &Channel, message: &Message) -> bool {

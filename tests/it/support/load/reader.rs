@@ -8,12 +8,15 @@ use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions};
 use lapin::types::FieldTable;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, Consumer};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::support::Event;
 use crate::support::checker::Told;
+
+/// How long the client may take to begin, and how often a connection that says nothing is looked at.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Reader {
     pub(super) queue: String,
@@ -74,11 +77,15 @@ async fn read(
     notes: &Mutex<Notes>,
     seen: &mut HashSet<String>,
 ) -> Result<(), lapin::Error> {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    let options = BasicConsumeOptions::default();
-    let mut deliveries = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
-    while let Some(delivery) = deliveries.next().await {
+    // A broker that dies meanwhile may leave the client waiting for ever.
+    let Ok(opened) = tokio::time::timeout(PATIENCE, consume(url, queue)).await else { return Ok(()) };
+    let (connection, mut deliveries) = opened?;
+    loop {
+        let delivery = match tokio::time::timeout(PATIENCE, deliveries.next()).await {
+            Ok(Some(delivery)) => delivery,
+            Err(_) if connection.status().connected() => continue,
+            Ok(None) | Err(_) => return Ok(()),
+        };
         let delivery = delivery?;
         let event = event(queue, begun, &delivery);
         // One that the broker hands out again to this reader is no second answer.
@@ -90,7 +97,14 @@ async fn read(
         notes.lock().expect("nobody panics with it").bodies.push(delivery.data);
         acker.ack(BasicAckOptions::default()).await?;
     }
-    Ok(())
+}
+
+async fn consume(url: &str, queue: &str) -> Result<(Connection, Consumer), lapin::Error> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let options = BasicConsumeOptions::default();
+    let deliveries = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+    Ok((connection, deliveries))
 }
 
 /// `None` for one that ends nothing.
