@@ -218,7 +218,7 @@ async fn a_request_that_is_sent_again_under_its_id_and_waits_in_its_lane_is_answ
     assert_eq!(producer.ask(failing()).await.state(), "failed");
     world.settled().await;
     producer.send(script("sleep 5; echo first")).await;
-    world.the_job().await;
+    eventually("it runs", async || (live_jobs(&world).await == 1).then_some(())).await;
     producer.send(failing()).await;
     parked(&dispatcher, 1.0).await;
     let events = producer.events(2).await;
