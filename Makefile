@@ -26,6 +26,7 @@ test: ## all checks and all tests, on real parts
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features crash-points -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target/fuzz-check -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	cargo build --bin jobquay
 	@deploy/local/test-clients go rust

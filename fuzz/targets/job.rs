@@ -6,6 +6,7 @@
 #![no_main]
 
 use jiff::Timestamp;
+use jobquay::domain::earlier::Earlier;
 use jobquay::domain::event::{Event, ServedBy, Timings, Verdict};
 use jobquay::domain::job::{self, Ending, Load, Standing};
 use jobquay::domain::key::RequestKey;
@@ -72,13 +73,15 @@ fuzz_target!(|data: &[u8]| {
     let owed = job::finalizer_index(&job);
     for waiter in &waiters {
         tell(waiter, text);
-        let stands = job.metadata.annotations.iter().flatten().any(|(name, _)| *name == manifest::waiter_annotation(waiter));
-        match job::standing(&job, &key, waiter, true) {
-            Standing::Joinable { finalizer_index, already_waiting, ended, .. } => {
-                assert_eq!((Some(finalizer_index), already_waiting), (owed, stands));
+        let stands =
+            job.metadata.annotations.iter().flatten().any(|(name, _)| *name == manifest::waiter_annotation(waiter));
+        match job::standing(&job, &key, waiter, Earlier::AnyTime) {
+            Standing::Joinable { finalizer_index, already_waiting, owed: owed_here, ended, .. } => {
+                assert_eq!((Some(finalizer_index), already_waiting, owed_here), (owed, stands, stands));
                 assert_eq!(ended, job::ending(&job).is_some());
             }
             Standing::Answered => assert!(stands && owed.is_none()),
+            Standing::Cancelled { .. } => assert!(stands),
             Standing::Foreign { why } => assert!(!why.is_empty()),
             Standing::Terminating => assert!(job.metadata.deletion_timestamp.is_some()),
             Standing::Ended { .. } => assert!(owed.is_none()),

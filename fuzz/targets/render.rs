@@ -35,8 +35,10 @@ job:
 "#;
 
 static LOADED: LazyLock<(Template, Value)> = LazyLock::new(|| {
-    let limits = Limits { start: Duration::from_secs(1), run: Duration::from_secs(1) };
-    let template = Template::load(TEMPLATE, &TemplateDefaults { result_max: 1, limits }).expect("it loads");
+    let second = Duration::from_secs(1);
+    let limits = Limits { start: second, image_pull: second, run: second };
+    let template = Template::load(TEMPLATE, &TemplateDefaults { result_max: 1, limits, namespaces: None, lanes: None })
+        .expect("it loads");
     let job = template
         .render(&Scope { params: &json!({"text": "PLAIN", "any": "PLAIN", "nested": {}}), request_id: "r", key: "k" })
         .expect("it renders");

@@ -5,24 +5,27 @@
 #![no_main]
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jobquay::domain::catalog::Catalog;
 use jobquay::domain::manifest::InlineDefaults;
-use jobquay::domain::request::{Arrival, Request, Work};
+use jobquay::domain::namespaces::Namespaces;
+use jobquay::domain::request::{Arrival, Asked, Work, parse};
 use jobquay::domain::template::{Limits, Template, TemplateDefaults};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-const LIMITS: Limits = Limits { start: Duration::from_secs(300), run: Duration::from_secs(3600) };
+const LIMITS: Limits =
+    Limits { start: Duration::from_secs(300), image_pull: Duration::from_secs(120), run: Duration::from_secs(3600) };
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
-    let defaults = TemplateDefaults { result_max: 1 << 20, limits: LIMITS };
+    let defaults = TemplateDefaults { result_max: 1 << 20, limits: LIMITS, namespaces: None, lanes: None };
     let hello = Template::load(include_str!("../../examples/templates/hello.yaml"), &defaults).expect("it loads");
     Catalog {
-        templates: [(hello.name.clone(), hello)].into(),
+        templates: [(hello.name.clone(), Arc::new(hello))].into(),
+        namespaces: Namespaces { own: "work".into(), further: Vec::new() },
         tenant: "default".into(),
         inline: InlineDefaults {
             backoff_limit: 3,
@@ -55,6 +58,8 @@ fn arrival(kind: u8, body: &[u8]) -> Arrival {
         traceparent: (kind == b'p').then(|| cut(55)),
         tracestate: (kind == b'p').then(|| cut(600)),
         redelivered: false,
+        parked: false,
+        in_doubt: false,
         received_at: Timestamp::UNIX_EPOCH,
         minted_id: "minted".into(),
     }
@@ -63,9 +68,12 @@ fn arrival(kind: u8, body: &[u8]) -> Arrival {
 fuzz_target!(|data: &[u8]| {
     let Some((kind, body)) = data.split_first() else { return };
     let arrival = arrival(*kind, body);
-    let parsed = Request::parse(&arrival, 1 << 16);
-    let request = match parsed {
-        Ok(request) => request,
+    let request = match parse(&arrival, 1 << 16) {
+        Ok(Asked::Run(request)) => *request,
+        Ok(Asked::Cancel(cancel)) => {
+            assert!((1..=200).contains(&cancel.request_id.len()));
+            return;
+        }
         Err(unparsed) => {
             assert!(unparsed.waiter.request_id.len() <= 200);
             assert!(!unparsed.rejection.message.is_empty() && unparsed.rejection.message.len() < 1100);
