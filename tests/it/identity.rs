@@ -4,11 +4,12 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use jobquay::domain::job::{Ending, ending};
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_told_once};
 use crate::support::identity::Identity;
-use crate::support::{Event, Producer, Request, World, eventually};
+use crate::support::{Event, Producer, Recorder, Request, Sighting, World, eventually};
 
 const KEYS: usize = 4;
 
@@ -34,6 +35,14 @@ fn assert_jobs_ended(events: &[Event], owed: &HashSet<String>) {
     assert_eq!(events.iter().filter(|event| event.state() == "failed").count(), owed.len() / KEYS);
 }
 
+/// A key that fails is another matter: whoever asks for it after its end is owed a run of its own.
+fn assert_each_key_succeeded_once(recorder: &Recorder) {
+    let succeeded = |sighting: &Sighting| ending(&sighting.job) == Some(Ending::Succeeded);
+    let jobs: HashSet<_> =
+        recorder.sightings().into_iter().filter(succeeded).map(|sighting| sighting.job.metadata.uid).collect();
+    assert_eq!(jobs.len(), 2 * (KEYS - 1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_in_the_cluster_that_are_taken_away_and_given_back_lose_nothing() {
     let world = World::new("cluster-rights").await;
@@ -53,7 +62,7 @@ async fn rights_in_the_cluster_that_are_taken_away_and_given_back_lose_nothing()
     let events = all_answers(&mut producer, &owed).await;
     println!("all answered {:.1} s after the rights came back", granted.elapsed().as_secs_f64());
     assert_jobs_ended(&events, &owed);
-    assert_eq!(recorder.jobs(), 2 * KEYS, "each key has run once");
+    assert_each_key_succeeded_once(&recorder);
     assert!(!dispatcher.has_ended());
     dispatcher.ready().await;
     recorder.assert_sound();
@@ -99,7 +108,7 @@ async fn a_token_that_was_replaced_in_its_file_and_then_ended_loses_nothing() {
     println!("refused after {refused:?}, all answered after {answered:?}");
     assert!(answered < Duration::from_secs(80), "{answered:?}");
     assert_jobs_ended(&events, &owed);
-    assert_eq!(recorder.jobs(), 2 * KEYS, "each key has run once");
+    assert_each_key_succeeded_once(&recorder);
     assert!(!dispatcher.has_ended());
     dispatcher.ready().await;
     recorder.assert_sound();

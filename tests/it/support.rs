@@ -21,7 +21,7 @@ pub(crate) use dispatcher::Dispatcher;
 pub(crate) use event::Event;
 pub(crate) use load::{Load, Plan};
 pub(crate) use producer::{Producer, Request};
-pub(crate) use recorder::Recorder;
+pub(crate) use recorder::{Recorder, Sighting};
 pub(crate) use world::World;
 
 use std::time::{Duration, Instant};

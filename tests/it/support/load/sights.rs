@@ -6,8 +6,8 @@ use jobquay::domain::{job, manifest, waiter::Waiter};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
+use crate::support::Sighting;
 use crate::support::checker::{Claim, End, Sight};
-use crate::support::recorder::Sighting;
 
 pub(super) fn sight(sighting: &Sighting, begun: Instant) -> Sight {
     let job = &sighting.job;
