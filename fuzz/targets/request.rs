@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jobquay::domain::catalog::Catalog;
-use jobquay::domain::manifest::InlineDefaults;
+use jobquay::domain::manifest::{self, InlineDefaults};
 use jobquay::domain::namespaces::Namespaces;
 use jobquay::domain::request::{Arrival, Asked, Work, parse};
 use jobquay::domain::template::{Limits, Template, TemplateDefaults};
@@ -108,7 +108,10 @@ fuzz_target!(|data: &[u8]| {
     let labels = job.metadata.labels.expect("labels");
     assert_eq!(labels["app.kubernetes.io/managed-by"], "jobquay");
     assert_eq!(labels["jobquay.dev/open"], "true");
-    assert!(labels.keys().filter(|name| name.contains("jobquay.dev") || name.contains("k8s.io")).count() <= 3);
+    let ours = [manifest::MANAGED_BY.0, manifest::OPEN, manifest::TEMPLATE, manifest::LANE, manifest::SHARD];
+    let reserved = |name: &&String| name.contains("jobquay.dev") || name.contains("k8s.io");
+    assert!(labels.keys().filter(reserved).all(|name| ours.contains(&name.as_str())), "{labels:?}");
+    assert_eq!(labels[manifest::LANE], "default");
     if let Work::Template { params, .. } = &request.work {
         assert!(matches!(params.get("name"), Some(Value::String(_))), "as the schema says");
     }
