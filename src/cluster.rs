@@ -10,6 +10,7 @@ mod client;
 mod jobs;
 mod join;
 mod known;
+mod log;
 mod members;
 mod overdue;
 mod pages;
@@ -47,6 +48,8 @@ pub enum Error {
     Client(#[source] Box<kube::Error>),
     #[error("`{key}` = `{value}` is not a URL")]
     Server { key: &'static str, value: String },
+    #[error("there is no log of the container, or not all of it; its node says: {0}")]
+    NoLog(String),
     #[error("the joining task has ended")]
     Ended,
 }
@@ -96,7 +99,8 @@ impl Error {
     /// The API server answered, and the answer is about the object or its node: waiting for the server
     /// to come back would not help.
     pub fn is_about_the_object(&self) -> bool {
-        self.status().is_some_and(|status| !matches!(status.code, 401 | 403 | 429 | 503 | 504))
+        matches!(self, Self::NoLog(_))
+            || self.status().is_some_and(|status| !matches!(status.code, 401 | 403 | 429 | 503 | 504))
     }
 
     /// Whether the call may have taken effect although it failed. Any 5xx may come from a proxy, or from

@@ -14,6 +14,7 @@ pub mod job;
 pub mod json;
 pub mod key;
 pub mod lanes;
+pub mod log;
 pub mod manifest;
 pub mod members;
 pub mod names;

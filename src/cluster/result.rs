@@ -1,22 +1,14 @@
 //! What a pod wrote: its result, or why it failed.
 
-use std::time::Duration;
-
-use futures_util::AsyncReadExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
-use kube::api::LogParams;
 
 use super::{Error, Jobs};
-use crate::domain::outcome::{Failure, FailureCode, LOG_TAIL_LINES, Payload, PodReport, log_tail};
+use crate::domain::outcome::{Failure, FailureCode, Payload, PodReport};
 use crate::domain::template::{ResultPlan, ResultSource};
 
 /// The kubelet cuts a termination message here, so one of this length may have been longer.
 const TERMINATION_MESSAGE_LIMIT: usize = 4096;
-/// Of a failed pod's last lines so much is read; the tail that is told is cut from it.
-const LOG_TAIL_READ: i64 = 256 << 10;
-/// A failure is told with or without its log.
-const LOG_TAIL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Jobs {
     /// Reads the result of a Job that succeeded. The inner error is final: a result that is not to be
@@ -26,23 +18,35 @@ impl Jobs {
             return Ok(Ok(Payload::none()));
         }
         let pods = self.pods(job.metadata.uid.as_deref().unwrap_or_default()).await?;
-        let Some(pod) = pods.iter().find(|pod| phase(pod) == "Succeeded") else {
+        let succeeded: Vec<_> = pods.iter().filter(|pod| phase(pod) == "Succeeded").collect();
+        let Some(first) = succeeded.first() else {
             return Ok(Err(Failure::of_result(FailureCode::ResultLost, "the Job succeeded, but its pod is gone")));
         };
-        let message = terminated(pod).and_then(|state| state.message.clone()).unwrap_or_default();
+        let message = terminated(first).and_then(|state| state.message.clone()).unwrap_or_default();
         match plan.source {
             ResultSource::TerminationMessage => Ok(termination_message(message, plan.max)),
             ResultSource::Auto if !message.is_empty() => Ok(termination_message(message, plan.max)),
-            _ => self.stdout(pod, plan.max).await,
+            _ => self.stdout(succeeded, plan.max).await,
         }
     }
 
-    async fn stdout(&self, pod: &Pod, max: u64) -> Result<Result<Payload, Failure>, Error> {
-        // One byte more than allowed tells "too large" from "just fits".
-        let limit = i64::try_from(max).unwrap_or(i64::MAX).saturating_add(1);
-        let log = LogParams { container: container(pod), limit_bytes: Some(limit), ..LogParams::default() };
-        let bytes = self.log(pod, &log, self.call_timeout.max(Duration::from_secs(30))).await?;
-        Ok(sized(bytes, max))
+    /// What the first of these pods wrote whose node has it still.
+    ///
+    /// Our finalizer keeps a pod that is deleted, but not its log: the kubelet removes that as soon as the container has
+    /// ended.
+    async fn stdout(&self, mut pods: Vec<&Pod>, max: u64) -> Result<Result<Payload, Failure>, Error> {
+        pods.sort_by_key(|pod| pod.metadata.deletion_timestamp.is_some());
+        let mut lost = None;
+        for pod in pods {
+            match self.log(pod, container(pod), max).await {
+                Err(Error::NoLog(words)) if pod.metadata.deletion_timestamp.is_some() => {
+                    let why = format!("the Job succeeded, but its pod was deleted, and its log with it ({words})");
+                    lost = Some(Failure::of_result(FailureCode::ResultLost, why));
+                }
+                read => return Ok(sized(read?, max)),
+            }
+        }
+        Ok(Err(lost.expect("there is a pod, and each that gave nothing has left its reason")))
     }
 
     /// What the last pod of a Job that failed told; best effort.
@@ -54,31 +58,11 @@ impl Jobs {
         };
         let state = terminated(pod);
         let pod_reason = pod.status.as_ref().and_then(|status| status.reason.clone());
-        let log = LogParams {
-            container: container(pod),
-            tail_lines: Some(LOG_TAIL_LINES as i64),
-            limit_bytes: Some(LOG_TAIL_READ),
-            ..LogParams::default()
-        };
-        let text = self.log(pod, &log, LOG_TAIL_TIMEOUT).await.ok().map(|bytes| log_tail(&bytes));
         PodReport {
             exit_code: state.map(|state| state.exit_code),
             reason: pod_reason.or_else(|| state.and_then(|state| state.reason.clone())),
-            log_tail: text.filter(|text| !text.is_empty()),
+            log_tail: self.tail(pod, container(pod)).await,
         }
-    }
-
-    async fn log(&self, pod: &Pod, params: &LogParams, limit: Duration) -> Result<Vec<u8>, Error> {
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let api = self.pod_reader();
-        let read = async {
-            let mut bytes = Vec::new();
-            let stream = api.log_stream(&name, params).await?;
-            let most = params.limit_bytes.unwrap_or(LOG_TAIL_READ).unsigned_abs();
-            stream.take(most).read_to_end(&mut bytes).await.map_err(kube::Error::ReadEvents)?;
-            Ok(bytes)
-        };
-        super::call("read a log", limit, read).await
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where results are read, and how large they may be.
 
+use kube::api::{DeleteParams, LogParams};
 use serde_json::json;
 
-use crate::support::{Request, World};
+use crate::support::{Request, World, eventually};
 
 fn request(template: &str, script: &str) -> Request {
     Request::template(template, &json!({"script": script}))
@@ -69,4 +70,38 @@ async fn a_large_result_is_a_reference_that_can_be_followed() {
     }
     assert_eq!(dispatcher.get(&format!("/api/v1/results/{}", "0".repeat(64))).expect("an answer").0, 404);
     assert_eq!(dispatcher.get("/api/v1/results/x").expect("an answer").0, 400);
+}
+
+/// A node is drained while the worker is just done: it ends well, the kubelet removes its log, and our finalizer keeps a
+/// pod without one. Asked for that log, the kubelet answers with 200 and the words of its error.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_kubelet_says_in_place_of_a_log_is_nobodys_result() {
+    let world = World::new("no-log").await;
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let script = "trap 'echo done; exit 0' TERM; while true; do sleep 0.1; done";
+    let id = producer.send(request("script", script)).await;
+    let pod = eventually("its pod runs", async || {
+        let pods = world.pods().list(&kube::api::ListParams::default()).await.expect("pods").items;
+        let running = |pod: &&k8s_openapi::api::core::v1::Pod| {
+            pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"))
+        };
+        pods.iter().find(running).and_then(|pod| pod.metadata.name.clone())
+    })
+    .await;
+    dispatcher.kill();
+    world.pods().delete(&pod, &DeleteParams::default()).await.expect("a delete");
+    eventually("its log is gone", async || {
+        let log = world.pods().logs(&pod, &LogParams::default()).await.unwrap_or_default();
+        log.starts_with("unable to retrieve container logs").then_some(())
+    })
+    .await;
+    let _next = world.dispatcher().await;
+    let event = producer.event().await;
+    assert_eq!(event.request_id(), id);
+    assert_eq!((event.state(), event.error("code")), ("failed", &json!("result.lost")), "{}", event.data());
+    world.settled().await;
+    let only = json!({"template": "script", "params": {"script": script}, "cache": {"mode": "only"}});
+    let again = producer.ask(Request::json(&only)).await;
+    assert_eq!(again.error("code"), "cache.miss", "nothing was kept");
 }

@@ -1,0 +1,61 @@
+//! What a container has written, read through the API server from its node.
+
+use std::time::Duration;
+
+use futures_util::AsyncReadExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
+
+use super::{Error, Jobs, call};
+use crate::domain::log::StampedLog;
+use crate::domain::outcome::{LOG_TAIL_LINES, log_tail};
+
+/// Of a failed pod's last lines so much is read; the tail that is told is cut from it.
+const LOG_TAIL_READ: i64 = 256 << 10;
+/// A failure is told with or without its log.
+const LOG_TAIL_TIMEOUT: Duration = Duration::from_secs(5);
+const PIECE: usize = 16 << 10;
+
+impl Jobs {
+    /// All that a container wrote, or more than `max` bytes of it.
+    pub(super) async fn log(&self, pod: &Pod, container: Option<String>, max: u64) -> Result<Vec<u8>, Error> {
+        // Asked for without a limit: the kubelet's counts the timestamps too.
+        let params = LogParams { container, ..LogParams::default() };
+        let log = self.read_log(pod, params, max, self.call_timeout.max(Duration::from_secs(30))).await?;
+        match log.written_bytes() as u64 > max {
+            true => Ok(log.into_written()),
+            false => log.finish().map_err(Error::NoLog),
+        }
+    }
+
+    /// The last lines of it, if there are any to be had.
+    pub(super) async fn tail(&self, pod: &Pod, container: Option<String>) -> Option<String> {
+        let params = LogParams {
+            container,
+            tail_lines: Some(LOG_TAIL_LINES as i64),
+            limit_bytes: Some(LOG_TAIL_READ),
+            ..LogParams::default()
+        };
+        let log = self.read_log(pod, params, LOG_TAIL_READ.unsigned_abs(), LOG_TAIL_TIMEOUT).await.ok()?;
+        Some(log_tail(&log.into_written())).filter(|text| !text.is_empty())
+    }
+
+    async fn read_log(&self, pod: &Pod, params: LogParams, max: u64, limit: Duration) -> Result<StampedLog, Error> {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let api = self.pod_reader();
+        let params = LogParams { timestamps: true, ..params };
+        let read = async {
+            let mut stream = std::pin::pin!(api.log_stream(&name, &params).await?);
+            let mut log = StampedLog::default();
+            let mut piece = vec![0; PIECE];
+            while log.written_bytes() as u64 <= max {
+                match stream.read(&mut piece).await.map_err(kube::Error::ReadEvents)? {
+                    0 => break,
+                    count => log.push(&piece[..count]),
+                }
+            }
+            Ok(log)
+        };
+        call("read a log", limit, read).await
+    }
+}
