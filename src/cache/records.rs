@@ -46,11 +46,19 @@ impl Store {
 
     /// Whether one of the `earlier` tries has had its terminal event, as far as is remembered.
     pub async fn was_answered(&self, waiter: &Waiter, earlier: Earlier) -> bool {
+        self.answer_of(waiter).await.is_some_and(|record| concerns(&record, earlier))
+    }
+
+    /// Whether this very claim was answered with this.
+    pub async fn was_told(&self, waiter: &Waiter, state: State) -> bool {
+        let claim = Earlier::Since(waiter.received_at);
+        self.answer_of(waiter).await.is_some_and(|record| concerns(&record, claim) && says(&record, state))
+    }
+
+    async fn answer_of(&self, waiter: &Waiter) -> Option<Vec<u8>> {
         let mut command = redis::cmd("GET");
         command.arg(answered_key(&waiter.id()));
-        let lookups = &self.metrics.cache_lookups;
-        let record = self.ask::<Option<Vec<u8>>>(&command, self.write_timeout, lookups).await.flatten();
-        record.is_some_and(|record| concerns(&record, earlier))
+        self.ask::<Option<Vec<u8>>>(&command, self.write_timeout, &self.metrics.cache_lookups).await.flatten()
     }
 
     /// Whether this very claim was answered; somebody else may be doing it just now.
@@ -94,6 +102,10 @@ impl Store {
 pub(super) fn concerns(record: &[u8], earlier: Earlier) -> bool {
     let received_at = std::str::from_utf8(record).ok().and_then(|text| text.split_once(' ')?.1.parse().ok());
     received_at.map_or(earlier.is_possible(), |received_at| earlier.may_be(received_at))
+}
+
+fn says(record: &[u8], state: State) -> bool {
+    record.split(|byte| *byte == b' ').next() == Some(state.as_str().as_bytes())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub enum Withdrawn {
     Cancelled,
     /// It was marked before: by somebody else, who tells it so, or by a call that had no answer.
     Already,
-    /// The Job has come to its end, or the waiter is not on it.
+    /// The Job has come to its end, which may be that all were cancelled, or the waiter is not on it.
     TooLate,
 }
 
@@ -48,14 +48,12 @@ impl Jobs {
 
     /// Marks one waiter of a Job as cancelled, and deletes a Job that nobody wants any more.
     pub async fn withdraw(&self, job: &str, waiter: &Waiter, reason: &str) -> Result<Withdrawn, Error> {
-        // A Job that goes between two looks may go since this waiter was cancelled.
-        let mut marked = waiter.cancelled.is_some();
         let mut marked_here = false;
         loop {
-            let gone = if marked { Withdrawn::Already } else { Withdrawn::TooLate };
-            let Some(job) = self.get(job).await? else { return Ok(gone) };
+            let Some(job) = self.get(job).await? else { return Ok(Withdrawn::TooLate) };
             let (waiters, _) = job::waiters(&job);
-            let Some(own) = waiters.into_iter().find(|own| own.id() == waiter.id()) else { return Ok(gone) };
+            let own = waiters.into_iter().find(|own| own.id() == waiter.id());
+            let Some(own) = own else { return Ok(Withdrawn::TooLate) };
             let already = own.cancelled.is_some();
             if !already && (job::finalizer_index(&job).is_none() || job::ending(&job).is_some()) {
                 return Ok(Withdrawn::TooLate);
@@ -63,7 +61,7 @@ impl Jobs {
             let with_mark = if already { Some(job) } else { self.mark_cancelled(&job, own, reason).await? };
             // `None`: somebody wrote at the same time, and it has to be looked at again.
             let Some(job) = with_mark else { continue };
-            (marked, marked_here) = (true, marked_here || !already);
+            marked_here |= !already;
             if self.delete_unwanted(&job).await? {
                 return Ok(if marked_here { Withdrawn::Cancelled } else { Withdrawn::Already });
             }

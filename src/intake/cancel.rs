@@ -13,7 +13,7 @@ use super::{Decision, Intake, Unsettled};
 use crate::cache::ANSWERING;
 use crate::cluster::{self, Withdrawn};
 use crate::domain::earlier::Earlier;
-use crate::domain::event::{ResultView, Verdict};
+use crate::domain::event::{ResultView, State, Verdict};
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::Payload;
 use crate::domain::rejection::{Code, Rejection};
@@ -61,6 +61,9 @@ impl Intake {
             let withdrawn = self.patiently(CANCEL, || jobs.withdraw(&job, &waiter, reason)).await?;
             outcome = match withdrawn {
                 Withdrawn::Cancelled | Withdrawn::Already => CANCELLED,
+                // Its end may have been this cancellation, by a call that had no answer: then the Job was let go
+                // after its waiter was told so, and that is on record.
+                Withdrawn::TooLate if self.store.was_told(&waiter, State::Cancelled).await => CANCELLED,
                 Withdrawn::TooLate => FINISHED,
             };
             if self.owes_cancelled(withdrawn, &waiter).await {

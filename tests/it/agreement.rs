@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::cache_control::redis;
 use crate::cache_values::forged_at;
 use crate::collisions::redeliver;
+use crate::support::api_proxy::{ApiProxy, Calls, Fault};
 use crate::support::{Request, World, eventually};
 
 fn script(text: &str) -> Request {
@@ -93,5 +94,28 @@ async fn a_cancelled_request_is_told_so_although_its_canceller_died() {
         (id.as_str(), "cancelled", &json!("wrong bucket"))
     );
     world.settled().await;
+    assert!(producer.event_within(Duration::from_secs(1)).await.is_none(), "told once");
+}
+
+/// The mark is on the Job and nothing has said so; the Job goes, as when the last of its other waiters is cancelled, and
+/// once the call is given up there is nothing to look at any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_without_an_answer_says_what_its_request_was_told() {
+    let world = World::new("unheard").await;
+    let proxy = ApiProxy::start(&world).await;
+    // Longer than the 5 s in which the completion leaves it to the canceller to tell.
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &["kubernetes.call_timeout=9s"]).await;
+    let mut producer = world.producer().await;
+    let id = producer.send(script("sleep 600")).await;
+    let job = world.the_job().await;
+    proxy.fault(Calls::JobPatches, Fault::CommitsAndHangs, 1);
+    let cancellation = producer.send(Request::json(&json!({"cancel": {"request_id": id}}))).await;
+    eventually("it is marked", async || job::is_unwanted(&world.the_job().await).then_some(())).await;
+    let name = job.metadata.name.unwrap_or_default();
+    world.jobs().delete(&name, &DeleteParams::background()).await.expect("a delete");
+    let told = producer.event().await;
+    assert_eq!((told.request_id(), told.state()), (id.as_str(), "cancelled"));
+    let answer = producer.event().await;
+    assert_eq!((answer.request_id(), &answer.result("json")["outcome"]), (cancellation.as_str(), &json!("cancelled")));
     assert!(producer.event_within(Duration::from_secs(1)).await.is_none(), "told once");
 }
