@@ -1,6 +1,6 @@
 //! Answers: every confirmed request has one, where it asked for it, and always the same.
 
-use super::made::{begun, good, run, work};
+use super::made::{Made, begun, good, run, work};
 use super::{broken, kept};
 use crate::support::checker::{Budget, End, Invariant, Wish};
 
@@ -78,6 +78,37 @@ fn answers_with_two_results_are_found() {
     broken(&made, Invariant::I3, "b was answered in 2 ways");
     broken(&made, Invariant::I4, "the digest is not that of the bytes");
     broken(&made, Invariant::I4, "was told with 2 results");
+}
+
+/// The record of an answer that no Job stands behind is in Redis alone.
+#[test]
+fn two_answers_without_a_job_are_found_unless_redis_had_failed_between_them() {
+    let refused = || {
+        let mut made = good();
+        made.ask("c", run(work("other")));
+        made.say("c", "rejected", "cache.miss");
+        made
+    };
+    let told_otherwise = |mut made: Made| {
+        made.say("c", "rejected", "policy.denied");
+        made.told().state = "expired".into();
+        made.told().id = "c/01234567/expired".into();
+        made.history.judge(&Budget::of(9, 9)).into_iter().any(|violation| violation.invariant == Invariant::I3)
+    };
+    assert!(told_otherwise(refused()));
+    let mut flushed = refused();
+    flushed.fail("RedisFlushed");
+    assert!(!told_otherwise(flushed));
+    let mut over = good();
+    over.fail("RedisFrozen");
+    over.fail("RedisFrozen over");
+    over.ask("c", run(work("other")));
+    over.say("c", "rejected", "cache.miss");
+    assert!(told_otherwise(over));
+    let mut with_a_job = good();
+    with_a_job.fail("RedisFrozen");
+    with_a_job.say("b", "failed", "job.failed");
+    broken(&with_a_job, Invariant::I3, "b was answered in 2 ways");
 }
 
 #[test]

@@ -61,8 +61,12 @@ impl Made {
     }
 
     pub(super) fn fault(&mut self) {
+        self.fail("killed");
+    }
+
+    pub(super) fn fail(&mut self, what: &str) {
         let at = self.tick();
-        self.history.faults.push(Fault { at, what: "killed".into() });
+        self.history.faults.push(Fault { at, what: what.into() });
     }
 
     /// A Job for `creator`.

@@ -16,6 +16,9 @@ pub(crate) struct History {
     pub(crate) left: Vec<String>,
 }
 
+/// What stands behind the name of a fault where it ends.
+const OVER: &str = " over";
+
 /// What was done to the system.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
@@ -130,6 +133,18 @@ pub(crate) struct Claim {
     pub(crate) request: String,
     pub(crate) created_job: bool,
     pub(crate) cancelled: bool,
+}
+
+impl History {
+    /// Whether something was done to Redis, or not over yet, in this time.
+    pub(super) fn redis_failed(&self, from: Duration, to: Duration) -> bool {
+        let begun = |fault: &&Fault| fault.what.contains("Redis") && !fault.what.ends_with(OVER) && fault.at <= to;
+        self.faults.iter().filter(begun).any(|fault| {
+            let over = format!("{}{OVER}", fault.what);
+            let ended = self.faults.iter().find(|other| other.at >= fault.at && other.what == over);
+            ended.is_none_or(|ended| ended.at >= from)
+        })
+    }
 }
 
 impl Asked {
