@@ -1,8 +1,8 @@
 //! Answers: every confirmed request has one, where it asked for it, and always the same.
 
-use super::made::{Made, begun, good, run, work};
+use super::made::{Made, begun, good, moded, run, work};
 use super::{broken, kept};
-use crate::support::checker::{Budget, End, Invariant, Wish};
+use crate::support::checker::{Budget, End, Invariant, Mode, Wish};
 
 // I1 and I6: every confirmed request is answered.
 
@@ -109,6 +109,29 @@ fn two_answers_without_a_job_are_found_unless_redis_had_failed_between_them() {
     with_a_job.fail("RedisFrozen");
     with_a_job.say("b", "failed", "job.failed");
     broken(&with_a_job, Invariant::I3, "b was answered in 2 ways");
+}
+
+#[test]
+fn two_hits_with_different_values_are_found_unless_somebody_has_replaced_the_value() {
+    let two_hits = |mode: Mode| {
+        let mut made = good();
+        made.ask("n", moded(work("k"), mode));
+        made.create("u2", "k", "n");
+        made.end("u2", End::Succeeded);
+        made.tell("n", "u2", "executed");
+        made.release("u2");
+        made.ask("h", run(work("k")));
+        made.tell("h", "u1", "cache");
+        made.tell("h", "u2", "cache");
+        let digest = Some("1".repeat(64));
+        made.told().sha256 = digest;
+        made.history
+            .judge(&Budget::of(9, 9))
+            .into_iter()
+            .any(|violation| violation.what.contains("h was answered in 2"))
+    };
+    assert!(two_hits(Mode::Use));
+    assert!(!two_hits(Mode::Refresh) && !two_hits(Mode::Bypass));
 }
 
 #[test]

@@ -6,9 +6,10 @@ use crate::support::Dispatcher;
 
 /// More than this is a leak, or may as well be one.
 const GROWTH_KIB: u64 = 32 << 10;
-/// Beyond the most that it had early: connections that are being made anew.
-const SPARE_DESCRIPTORS: usize = 64;
-/// How long it may take to let go: the client keeps idle connections for 90 s.
+/// Beyond the most that it had early: a call each of the requests in hand and of the completions at work. Behind a proxy
+/// that speaks HTTP/1 each call has a connection of its own, and the client lets go of idle ones only when it looks for one.
+const SPARE_DESCRIPTORS: usize = 256 + 32;
+/// How long it may take to let go.
 const SETTLING: Duration = Duration::from_secs(120);
 
 #[derive(Default)]

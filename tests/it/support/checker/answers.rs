@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::history::{Asked, Told};
+use super::history::{Asked, Mode, Told};
 use super::index::{Index, Story};
 use super::{Budget, Invariant, Violation};
 
@@ -41,7 +41,7 @@ fn lost(index: &Index<'_>, asked: &Asked) -> Option<Violation> {
 fn disagreement(index: &Index<'_>, asked: &Asked) -> Option<Violation> {
     let events = index.events(&asked.id);
     let verdicts: BTreeSet<_> = events.iter().map(|told| (&told.state, &told.sha256)).collect();
-    if verdicts.len() > asked.sent && !record_was_lost(index, events) {
+    if verdicts.len() > asked.sent && !record_was_lost(index, events) && !was_replaced(index, events) {
         let what = format!("{} was answered in {} ways: {verdicts:?}", asked.id, verdicts.len());
         return Some(Violation::of(Invariant::I3, &asked.id, what));
     }
@@ -53,11 +53,24 @@ fn disagreement(index: &Index<'_>, asked: &Asked) -> Option<Violation> {
     })
 }
 
-/// Whether the first answer is one that no Job stands behind, and its record was lost with Redis: delivered again, the
-/// request comes to what is true then.
+/// Whether the first answer is one that no Job of its own stands behind, and its record or the value was lost with Redis:
+/// delivered again, the request comes to what is true then.
 fn record_was_lost(index: &Index<'_>, events: &[&Told]) -> bool {
     let (Some(first), Some(last)) = (events.first(), events.last()) else { return false };
-    first.job_uid.is_empty() && index.history.redis_failed(first.at, last.at)
+    let without_job = first.job_uid.is_empty() || first.served_by == "cache";
+    without_job && index.history.redis_failed(first.at, last.at)
+}
+
+/// Whether all are hits, and somebody who wanted a new result has replaced the value between them: of hits there is no
+/// record.
+fn was_replaced(index: &Index<'_>, events: &[&Told]) -> bool {
+    let (Some(first), Some(last)) = (events.first(), events.last()) else { return false };
+    let replaces = |told: &&Told| {
+        let claims = index.jobs.get(told.job_uid.as_str()).map(Story::claims).unwrap_or_default();
+        let modes = claims.iter().filter_map(|claim| index.request(&claim.request)?.mode());
+        modes.into_iter().any(|mode| matches!(mode, Mode::Refresh | Mode::Bypass))
+    };
+    events.iter().all(|told| told.served_by == "cache") && first.job_uid != last.job_uid && replaces(last)
 }
 
 fn misplaced(index: &Index<'_>, told: &Told) -> Option<Violation> {
