@@ -40,6 +40,7 @@ static LOADED: LazyLock<(Template, Value)> = LazyLock::new(|| {
     let template = Template::load(TEMPLATE, &TemplateDefaults { result_max: 1, limits, namespaces: None, lanes: None })
         .expect("it loads");
     let job = template
+        .body
         .render(&Scope { params: &json!({"text": "PLAIN", "any": "PLAIN", "nested": {}}), request_id: "r", key: "k" })
         .expect("it renders");
     (template, job)
@@ -74,7 +75,7 @@ fuzz_target!(|data: &[u8]| {
     let (template, plain) = &*LOADED;
     let Ok(Value::Object(params)) = json::parse(data) else { return };
     let Ok(params) = template.accept(params) else { return };
-    let Ok(job) = template.render(&Scope { params: &params, request_id: "r", key: "k" }) else {
+    let Ok(job) = template.body.render(&Scope { params: &params, request_id: "r", key: "k" }) else {
         assert!(params.to_string().contains("\\u0000"), "only what no process can be started with is refused");
         return;
     };

@@ -5,6 +5,7 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key, Tag};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
 use crate::config::SecretText;
 
@@ -33,13 +34,12 @@ impl Seal {
     /// The line that goes between the first and the second of `parts`; `None` without a key.
     pub(super) fn line(&self, parts: &[&[u8]]) -> Option<String> {
         let tag = sign(self.keys.first()?, parts);
-        let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(format!("{PREFIX}{digits}\n"))
+        Some(format!("{PREFIX}{}\n", HEXLOWER.encode(tag.as_ref())))
     }
 
     /// Whether `digits` are the signature of `parts` under one of the keys.
     pub(super) fn accepts(&self, parts: &[&[u8]], digits: &[u8]) -> bool {
-        let Some(given) = from_hex(digits) else { return false };
+        let Ok(given) = HEXLOWER_PERMISSIVE.decode(digits) else { return false };
         self.keys.iter().any(|key| verify_slices_are_equal(sign(key, parts).as_ref(), &given).is_ok())
     }
 }
@@ -48,12 +48,4 @@ fn sign(key: &Key, parts: &[&[u8]]) -> Tag {
     let mut context = Context::with_key(key);
     parts.iter().for_each(|part| context.update(part));
     context.sign()
-}
-
-fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
-    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.len() == DIGITS)?;
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..DIGITS / 2).map(|index| u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).ok()).collect()
 }

@@ -3,8 +3,8 @@
 use std::io::Write as _;
 
 use anyhow::Context;
-use base64::Engine as _;
 use clap::{Args, Subcommand, ValueEnum};
+use data_encoding::BASE64;
 use lapin::Connection;
 use serde_json::{Value, json};
 
@@ -275,7 +275,7 @@ fn whole(message: &Aside) -> Value {
     match std::str::from_utf8(&message.body) {
         Ok(body) => json!({"properties": properties, "headers": headers, "body": body}),
         Err(_) => {
-            let body = base64::engine::general_purpose::STANDARD.encode(&message.body);
+            let body = BASE64.encode(&message.body);
             json!({"properties": properties, "headers": headers, "body_base64": body})
         }
     }

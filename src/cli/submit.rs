@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use base64::Engine as _;
 use clap::{Args, ValueEnum};
+use data_encoding::BASE64;
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -231,7 +231,7 @@ fn result_bytes(answer: &str) -> anyhow::Result<Vec<u8>> {
         return Ok(text.into_bytes());
     }
     if let Some(text) = result.base64 {
-        return base64::engine::general_purpose::STANDARD.decode(text).context("the result is not base64");
+        return BASE64.decode(text.as_bytes()).context("the result is not base64");
     }
     Ok(result.json.or(result.reference).map(|json| format!("{json}\n").into_bytes()).unwrap_or_default())
 }

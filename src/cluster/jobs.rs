@@ -20,6 +20,7 @@ use crate::domain::event::JobInfo;
 use crate::domain::job::{Load, Standing, attempts, holds_claim, standing};
 use crate::domain::manifest::{OPEN, Plan};
 use crate::domain::namespaces::Namespaces;
+use crate::domain::rejection::{Code, Rejection};
 use crate::domain::waiter::Waiter;
 use crate::telemetry::metrics::Metrics;
 
@@ -75,7 +76,7 @@ impl Jobs {
         let creator = Waiter { created_job: true, ..claim.waiter.clone() };
         let job = match plan.manifest(&creator) {
             Ok(job) => job,
-            Err(rejection) => return Ok(Placement::Denied(rejection.message)),
+            Err(rejection) => return Ok(Placement::Denied(rejection)),
         };
         match self.create(&job, claim.looked_up).await {
             Ok(None) => Ok(Placement::TooSlow),
@@ -113,7 +114,7 @@ impl Jobs {
         let existing = if claim.earlier.is_possible() { self.get(&plan.name()).await? } else { None };
         match existing {
             Some(existing) => self.place(&existing, plan, claim).await,
-            None => Ok(Placement::Denied(why.to_owned())),
+            None => Ok(Placement::Denied(Rejection::new(Code::ClusterDenied, why))),
         }
     }
 

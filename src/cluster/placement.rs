@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::join::Target;
 use crate::domain::earlier::Earlier;
+use crate::domain::rejection::Rejection;
 use crate::domain::waiter::Waiter;
 
 /// Where a request found its place.
@@ -29,8 +30,8 @@ pub enum Placement {
     Moved,
     /// A join had no answer: the request may stand on the Job.
     Undecided,
-    /// The API server will not create this Job, now or later.
-    Denied(String),
+    /// This Job will not be created, now or later: it cannot be rendered, or the API server refuses it.
+    Denied(Rejection),
     /// (e) The Job has answered everyone it owed, and not this request.
     Ended {
         uid: String,

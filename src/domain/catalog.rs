@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::fields::nearest;
 use super::key::{KeyParts, RequestKey};
-use super::manifest::{self, CachePlan, InlineDefaults, Plan};
+use super::manifest::{self, CachePlan, Draft, InlineDefaults, Plan};
 use super::namespaces::Namespaces;
 use super::policy::choice::{Choice, Kind};
 use super::rejection::{Code, Rejection};
@@ -70,8 +70,18 @@ impl Catalog {
             salt: request.cache.salt.as_deref(),
             request_id: template.cache.never.then_some(request_id.as_str()),
         });
-        let job = template.render(&Scope { params: &params, request_id, key: &key.to_string() })?;
-        let choices = template.choices(&job);
+        let body = &template.body;
+        let (job, choices, namespace) = if body.takes_texts_only(&params) {
+            let (body, request_id) = (Arc::clone(body), request_id.clone());
+            let namespace = self.namespace(body.namespace(), &[])?;
+            (Draft::Unrendered { body, params, request_id }, Vec::new(), namespace)
+        } else {
+            let job = body.render(&Scope { params: &params, request_id, key: &key.to_string() })?;
+            let choices = body.choices(&job);
+            let named = job.pointer("/metadata/namespace").and_then(Value::as_str);
+            let namespace = self.namespace(named, &choices)?;
+            (Draft::Rendered(job), choices, namespace)
+        };
         // The memory of a request whose result is not shared is not the request's to shorten.
         let cache = match template.cache.never {
             true => CachePlan { store: true, ttl_seconds: self.keep.as_secs() },
@@ -82,7 +92,7 @@ impl Catalog {
             lock: key,
             template: name.to_owned(),
             shown: name.to_owned(),
-            namespace: self.namespace(&job, &choices)?,
+            namespace,
             choices,
             job,
             result: template.result,
@@ -111,7 +121,7 @@ impl Catalog {
             lock: key,
             template: INLINE.to_owned(),
             shown: job.name.clone(),
-            job: manifest::inline(job, &self.inline),
+            job: Draft::Rendered(manifest::inline(job, &self.inline)),
             result: ResultPlan { source: ResultSource::Auto, max: self.result_max },
             cache: self.cache_plan(request, None),
             limits: self.limits,
@@ -126,11 +136,9 @@ impl Catalog {
         }
     }
 
-    /// Where a rendered Job is to run.
-    fn namespace(&self, job: &Value, choices: &[Choice]) -> Result<String, Rejection> {
-        let Some(named) = job.pointer("/metadata/namespace").and_then(Value::as_str) else {
-            return Ok(self.namespaces.own.clone());
-        };
+    /// Where a Job is to run that names this, or nothing.
+    fn namespace(&self, named: Option<&str>, choices: &[Choice]) -> Result<String, Rejection> {
+        let Some(named) = named else { return Ok(self.namespaces.own.clone()) };
         if self.namespaces.contains(named) {
             return Ok(named.to_owned());
         }

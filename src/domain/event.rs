@@ -2,6 +2,7 @@
 
 pub(crate) mod wire;
 
+use data_encoding::BASE64;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -242,8 +243,7 @@ impl Event<'_> {
                     Err(_) => result.text = Some(text),
                 },
                 Err(_) => {
-                    result.base64 =
-                        Some(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &payload.bytes))
+                    result.base64 = Some(BASE64.encode(&payload.bytes));
                 }
             }
         }

@@ -46,60 +46,51 @@ impl Fields {
     }
 
     pub fn string(&mut self, field: &'static str) -> Result<Option<String>, Rejection> {
-        let pointer = self.pointer_to(field);
-        self.take(field)
-            .map(|value| match value {
-                Value::String(text) => Ok(text),
-                other => Err(wrong_type(&pointer, "a string", &other)),
-            })
-            .transpose()
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong_type(&self.pointer_to(field), "a string", &other)),
+        }
     }
 
     pub fn required_string(&mut self, field: &'static str) -> Result<String, Rejection> {
-        let pointer = self.pointer_to(field);
-        self.string(field)?.ok_or_else(|| Rejection::at(Code::Malformed, &pointer, format!("`{field}` is missing")))
+        self.string(field)?.ok_or_else(|| self.malformed(field, format!("`{field}` is missing")))
     }
 
     pub fn bool(&mut self, field: &'static str) -> Result<Option<bool>, Rejection> {
-        let pointer = self.pointer_to(field);
-        self.take(field)
-            .map(|value| value.as_bool().ok_or_else(|| wrong_type(&pointer, "true or false", &value)))
-            .transpose()
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(value)),
+            Some(other) => Err(wrong_type(&self.pointer_to(field), "true or false", &other)),
+        }
     }
 
     /// A duration such as `90s`, `10m`, `1h`, `1d`.
     pub fn duration(&mut self, field: &'static str) -> Result<Option<Duration>, Rejection> {
-        let pointer = self.pointer_to(field);
-        self.string(field)?
-            .map(|text| parse_duration(&text).map_err(|why| Rejection::at(Code::Malformed, &pointer, why)))
-            .transpose()
+        let Some(text) = self.string(field)? else { return Ok(None) };
+        parse_duration(&text).map(Some).map_err(|why| self.malformed(field, why))
     }
 
     pub fn timestamp(&mut self, field: &'static str) -> Result<Option<Timestamp>, Rejection> {
-        let pointer = self.pointer_to(field);
-        self.string(field)?
-            .map(|text| {
-                // The library reads more ways to write a time than the contract names.
-                let time = TIME.is_match(&text).then(|| text.parse().ok()).flatten();
-                time.ok_or_else(|| {
-                    let why = format!("`{text}` is not an RFC 3339 time such as 2026-11-24T12:00:00Z");
-                    Rejection::at(Code::Malformed, &pointer, why)
-                })
-            })
-            .transpose()
+        let Some(text) = self.string(field)? else { return Ok(None) };
+        // The library reads more ways to write a time than the contract names.
+        let time = TIME.is_match(&text).then(|| text.parse().ok()).flatten();
+        let why = || format!("`{text}` is not an RFC 3339 time such as 2026-11-24T12:00:00Z");
+        time.map(Some).ok_or_else(|| self.malformed(field, why()))
     }
 
     /// One of a few words.
     pub fn word<T: Copy>(&mut self, field: &'static str, words: &[(&str, T)]) -> Result<Option<T>, Rejection> {
-        let pointer = self.pointer_to(field);
-        self.string(field)?
-            .map(|text| {
-                words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-                    let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-                    Rejection::at(Code::Malformed, &pointer, format!("`{text}` is not one of {}", known.join(", ")))
-                })
-            })
-            .transpose()
+        let Some(text) = self.string(field)? else { return Ok(None) };
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        found.map(Some).ok_or_else(|| {
+            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            self.malformed(field, format!("`{text}` is not one of {}", known.join(", ")))
+        })
+    }
+
+    fn malformed(&self, field: &str, why: String) -> Rejection {
+        Rejection::at(Code::Malformed, &self.pointer_to(field), why)
     }
 
     pub fn strings(&mut self, field: &'static str) -> Result<Vec<String>, Rejection> {

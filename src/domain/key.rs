@@ -5,14 +5,13 @@
 
 use std::fmt;
 
+use data_encoding::{BASE32_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::shards::SHARDS;
 
 const VERSION: &str = "jobquay-key-v1";
-/// RFC 4648, lower case: fit for a Kubernetes name.
-const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// SHA-256 of everything that decides a result.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,27 +60,20 @@ impl RequestKey {
     /// Reads back what [`fmt::Display`] wrote.
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
-        if digits.len() != 64 || !digits.is_ascii() {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).ok()?;
-        }
-        Some(Self(bytes))
+        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
     }
 
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.0)
     }
 
-    /// 26 characters, 130 bits: the part of a Job's name that makes it one name per key.
+    /// RFC 4648 in lower case, fit for a Kubernetes name: 26 characters, 130 bits, the part of a Job's name that makes it one name per key.
     pub fn base32(&self) -> String {
-        let bits = |position: usize| {
-            let pair = u16::from_be_bytes([self.0[position / 8], self.0[position / 8 + 1]]);
-            usize::from((pair >> (11 - position % 8)) & 31)
-        };
-        (0..26).map(|index| char::from(BASE32[bits(5 * index)])).collect()
+        // 17 bytes are 136 bits, and RFC 4648 takes them five by five from the front.
+        let mut text = BASE32_NOPAD.encode(&self.0[..17]).to_ascii_lowercase();
+        text.truncate(26);
+        text
     }
 
     /// `0..SHARDS`.

@@ -3,6 +3,8 @@
 //! Everything that later steps rely on is set here, in the create, and never added afterwards: a
 //! finalizer, for one, cannot be added to an object that is being deleted.
 
+mod draft;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use super::rejection::{Code, Rejection};
 use super::request::InlineJob;
 use super::template::{Limits, ResultPlan, ResultSource, escape_expansion};
 use super::waiter::Waiter;
+pub use draft::Draft;
 
 /// On the Job: an answer is owed.
 pub const JOB_FINALIZER: &str = "jobquay.dev/completion";
@@ -71,8 +74,7 @@ pub struct Plan {
     pub template: String,
     /// What the Job's name shows of it.
     pub shown: String,
-    /// The rendered manifest.
-    pub job: Value,
+    pub job: Draft,
     pub result: ResultPlan,
     pub cache: CachePlan,
     pub limits: Limits,
@@ -116,7 +118,8 @@ impl Plan {
     /// The Job to create for `waiter`. Fails where the rendered manifest is none: a template whose
     /// placeholder put, say, a text where Kubernetes wants a number.
     pub fn manifest(&self, waiter: &Waiter) -> Result<Job, Rejection> {
-        let mut job: Job = serde_json::from_value(self.job.clone()).map_err(|error| {
+        let rendered = self.job.rendered(&self.key)?.into_owned();
+        let mut job: Job = serde_json::from_value(rendered).map_err(|error| {
             Rejection::new(Code::ClusterDenied, format!("the rendered manifest is not a Job: {error}"))
         })?;
         let labels = self.own_labels();

@@ -1,5 +1,6 @@
 //! What came of a Job: the payload of a success, or why it failed.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -102,7 +103,7 @@ impl Payload {
 
 /// SHA-256 in hex.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 impl FailureCode {

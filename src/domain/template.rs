@@ -3,16 +3,20 @@
 //! It is loaded whole or not at all. What it must not do: read files (the edge does) or decide who
 //! may use it (that is [`super::policy`]).
 
+mod body;
 pub(crate) mod document;
 mod manifest;
 mod place;
 mod schema;
 mod substitution;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use jsonschema::Validator;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,9 +27,9 @@ use super::fields::parse_duration;
 use super::json::child;
 use super::names::is_label;
 use super::namespaces::Namespaces;
-use super::policy::choice::{self, Choice};
 use super::rejection::{Code, Rejection};
 use super::yaml;
+pub use body::Body;
 use document::{Document, load_cache, load_lane, load_result};
 pub(super) use place::escape_expansion;
 pub use schema::Sample;
@@ -51,7 +55,8 @@ pub struct Template {
     pub lane: String,
     parameters: Value,
     validator: Validator,
-    job: Value,
+    /// Shared with what is planned of it.
+    pub body: Arc<Body>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +168,7 @@ impl Template {
             parameters: document.parameters,
             validator,
             result,
-            job: document.job,
+            body: Body::new(document.job),
         })
     }
 
@@ -180,25 +185,15 @@ impl Template {
     }
 
     /// The parameters that decide the result: all but the ignored ones.
-    pub fn deciding(&self, params: &Value) -> Value {
+    pub fn deciding<'a>(&self, params: &'a Value) -> Cow<'a, Value> {
+        if self.cache.ignore.is_empty() {
+            return Cow::Borrowed(params);
+        }
         let mut deciding = params.clone();
         for pointer in &self.cache.ignore {
             schema::remove(&mut deciding, pointer);
         }
-        deciding
-    }
-
-    /// The Job with every placeholder filled, as a tree: no value can change the structure around it. What
-    /// jobquay sets itself no value can set, even where it fills a whole object.
-    pub fn render(&self, scope: &Scope<'_>) -> Result<Value, Rejection> {
-        let job = substitution::render(&self.job, scope)?;
-        manifest::check(&job).map_err(|why| Rejection::at(Code::ParamsInvalid, "/params", why))?;
-        Ok(job)
-    }
-
-    /// What the request chose in a rendered Job that needs permission.
-    pub fn choices(&self, rendered: &Value) -> Vec<Choice> {
-        choice::made(&self.job, rendered)
+        Cow::Owned(deciding)
     }
 
     /// Parameters that fit the schema, for a trial run of the manifest; `None` where none can be guessed.
@@ -222,7 +217,7 @@ pub fn unknown_lane(lane: &str, known: &BTreeSet<String>) -> String {
 fn digest(document: &Document, result: ResultPlan) -> String {
     let deciding = json!({"parameters": document.parameters, "result": result, "job": document.job});
     let canonical = serde_json_canonicalizer::to_vec(&deciding).expect("a JSON value has a canonical form");
-    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(canonical))
 }
 
 /// Parses `4096`, `64KiB`, `1MiB` into bytes.

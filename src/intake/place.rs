@@ -127,7 +127,7 @@ impl Intake {
             Ok(Placement::Created { .. } | Placement::Joined) => return self.placed(quest).await.map(Some),
             Ok(Placement::Answered) => return Ok(Some(Decision::Answered)),
             Ok(Placement::Cancelled(reason)) => return Ok(Some(Decision::Cancelled(reason))),
-            Ok(Placement::Denied(why)) => return Ok(Some(rejected(Code::ClusterDenied, why))),
+            Ok(Placement::Denied(rejection)) => return Ok(Some(Decision::Rejected(rejection))),
             Ok(Placement::Duplicate) => {
                 let why = format!("the Job {} of an equal request lives", quest.plan.name());
                 return Ok(Some(rejected(Code::Duplicate, why)));

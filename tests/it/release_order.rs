@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jobquay::cluster::{Claim, Clients, Jobs, Origin, Placement, Released, joiner};
 use jobquay::domain::earlier::Earlier;
 use jobquay::domain::key::{KeyParts, RequestKey};
-use jobquay::domain::manifest::{CachePlan, JOB_FINALIZER, Plan};
+use jobquay::domain::manifest::{CachePlan, Draft, JOB_FINALIZER, Plan};
 use jobquay::domain::outcome::{Outcome, Payload};
 use jobquay::domain::template::{Limits, ResultPlan, ResultSource};
 use jobquay::domain::waiter::Waiter;
@@ -49,7 +49,7 @@ fn plan() -> Plan {
         lock: key,
         template: "t".into(),
         shown: "t".into(),
-        job: json!({"spec": {"suspend": true, "template": {"spec": {"containers": containers}}}}),
+        job: Draft::Rendered(json!({"spec": {"suspend": true, "template": {"spec": {"containers": containers}}}})),
         result: ResultPlan { source: ResultSource::None, max: 0 },
         cache: CachePlan { store: false, ttl_seconds: 0 },
         limits: Limits { start: LIMIT, image_pull: LIMIT, run: LIMIT },

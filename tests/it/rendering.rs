@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use base64::Engine as _;
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use crate::support::dispatcher::jobquay;
@@ -76,7 +76,7 @@ async fn a_container_is_given_the_exact_bytes_of_the_worst_values() {
     let event = producer.ask(Request::template("echo", &json!({"values": values, "variable": variable}))).await;
     assert_eq!(event.state(), "succeeded", "{}", event.data());
     let text = event.result("text").as_str().expect("text");
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
+    let bytes = BASE64.decode(text.as_bytes()).expect("base64");
     let given: Vec<_> =
         bytes.split(|byte| *byte == 0).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
     let expected: Vec<_> = values.into_iter().chain([variable, ""]).map(str::to_owned).collect();

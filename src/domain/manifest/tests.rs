@@ -44,7 +44,7 @@ fn plan(source: ResultSource) -> Plan {
         lock: key,
         template: "inline".into(),
         shown: job.name.clone(),
-        job: inline(&job, &defaults()),
+        job: Draft::Rendered(inline(&job, &defaults())),
         result: ResultPlan { source, max: 1024 },
         cache: CachePlan { store: true, ttl_seconds: 3600 },
         limits: Limits {
@@ -151,6 +151,6 @@ fn the_trace_reaches_the_container_unexpanded() {
 
 #[test]
 fn a_manifest_of_the_wrong_type_is_a_rejection_and_no_panic() {
-    let wrong = Plan { job: json!({"spec": {"backoffLimit": "three"}}), ..plan(ResultSource::Auto) };
+    let wrong = Plan { job: Draft::Rendered(json!({"spec": {"backoffLimit": "three"}})), ..plan(ResultSource::Auto) };
     assert_eq!(wrong.manifest(&waiter()).unwrap_err().code, Code::ClusterDenied);
 }

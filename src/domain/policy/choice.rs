@@ -38,6 +38,11 @@ pub fn made(template: &Value, rendered: &Value) -> Vec<Choice> {
     choices
 }
 
+/// Whether what stands there needs permission.
+pub(in crate::domain) fn needs_permission(pointer: &str) -> bool {
+    kind(pointer).is_some()
+}
+
 /// What a string of a Job names, if it needs permission.
 ///
 /// Kubernetes names a Secret either in a field `secretName`, or in the `name` of an object whose own field

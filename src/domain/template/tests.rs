@@ -110,7 +110,7 @@ fn parameters_get_their_defaults_and_are_checked_with_a_pointer() {
 #[test]
 fn ignored_parameters_do_not_decide() {
     let template = load(THUMBNAIL).unwrap();
-    assert_eq!(template.deciding(&json!({"url": "u", "trace": "t"})), json!({"url": "u"}));
+    assert_eq!(*template.deciding(&json!({"url": "u", "trace": "t"})), json!({"url": "u"}));
 }
 
 #[test]
@@ -124,8 +124,10 @@ fn the_digest_follows_what_decides_a_result_and_nothing_else() {
 fn a_value_fills_a_scalar_and_never_the_structure() {
     let template = load(THUMBNAIL).unwrap();
     let hostile = "$(SECRET) $$ \"]}, {{ key }} \n- name: x";
-    let filled =
-        template.render(&Scope { params: &json!({"url": hostile, "width": 20}), request_id: "r$1", key: "k" }).unwrap();
+    let filled = template
+        .body
+        .render(&Scope { params: &json!({"url": hostile, "width": 20}), request_id: "r$1", key: "k" })
+        .unwrap();
     let args = &filled["spec"]["template"]["spec"]["containers"][0]["args"];
     let doubled = hostile.replace('$', "$$");
     assert_eq!(args, &json!([format!("--url={doubled}"), "20", "r$$1", "k"]));
@@ -138,7 +140,7 @@ fn a_value_fills_a_scalar_and_never_the_structure() {
 fn a_text_that_no_process_can_be_started_with_is_refused_by_its_parameter() {
     let template = load(THUMBNAIL).unwrap();
     let params = template.accept(params(json!({"url": "a\0b"}))).unwrap();
-    let rejection = template.render(&Scope { params: &params, request_id: "r", key: "k" }).unwrap_err();
+    let rejection = template.body.render(&Scope { params: &params, request_id: "r", key: "k" }).unwrap_err();
     assert_eq!((rejection.code, rejection.pointer.as_deref()), (Code::ParamsInvalid, Some("/params/url")));
 }
 
@@ -260,7 +262,7 @@ job:
         .as_str(),
     )
     .unwrap();
-    let render = |params: Value| template.render(&Scope { params: &params, request_id: "r", key: "k" });
+    let render = |params: Value| template.body.render(&Scope { params: &params, request_id: "r", key: "k" });
     let env = json!([{"name": "A", "value": "$(B)"}]);
     let filled = render(json!({"args": ["$(A)", "{{ key }}"], "env": env, "meta": {"n": 1}})).unwrap();
     let container = &filled["spec"]["template"]["spec"]["containers"][0];
@@ -271,8 +273,10 @@ job:
 #[test]
 fn a_nul_is_refused_where_no_container_can_be_given_it() {
     let template = load(THUMBNAIL).unwrap();
-    let rejection =
-        template.render(&Scope { params: &json!({"url": "a\0b", "width": 1}), request_id: "r", key: "k" }).unwrap_err();
+    let rejection = template
+        .body
+        .render(&Scope { params: &json!({"url": "a\0b", "width": 1}), request_id: "r", key: "k" })
+        .unwrap_err();
     assert_eq!((rejection.code, rejection.pointer.as_deref()), (Code::ParamsInvalid, Some("/params/url")));
 }
 

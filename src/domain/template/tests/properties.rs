@@ -161,9 +161,9 @@ fn a_container_is_given_exactly_the_bytes_of_the_request_and_the_job_is_otherwis
     for round in 0..ROUNDS {
         let (a, b) = (random.value(), random.text());
         let params = json!({"a": a, "b": b});
-        let job = template.render(&Scope { params: &params, request_id: "r", key: "k" }).unwrap();
+        let job = template.body.render(&Scope { params: &params, request_id: "r", key: "k" }).unwrap();
         let mut found = Vec::new();
-        differences(&template.job, &job, "", &mut found);
+        differences(&template.body.job, &job, "", &mut found);
         assert!(found.iter().all(|place| places.contains(place)), "round {round}: {found:?}");
 
         let a = as_text(&params["a"]);
