@@ -104,12 +104,11 @@ impl Intake {
         };
         match settled {
             Ok(()) => {
-                delivery.ack().await;
-                crash::point("acked");
+                delivery.ack();
             }
             Err(why) => {
                 info!(reason = %why, "handed back");
-                delivery.requeue().await;
+                delivery.requeue();
             }
         }
     }

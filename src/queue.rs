@@ -4,6 +4,7 @@
 //! it would stop too. Nothing outside this module sees a channel. There is no automatic recovery: on
 //! any error, timeout or unasked-for end a whole session is built anew.
 
+mod acks;
 pub mod aside;
 mod consumer;
 mod delivery;

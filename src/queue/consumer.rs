@@ -1,13 +1,16 @@
 //! The session that consumes requests and the lanes in which they wait.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use lapin::{Connection, Event};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::acks::Acknowledger;
 use super::pending::own_user;
 use super::sources::Sources;
 use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, connect, short, topology};
@@ -117,8 +120,8 @@ impl Consumer {
                 (self.config.prefetch, self.lanes.as_slice())
             }
         };
-        let broken = CancellationToken::new();
-        let mut sources = Sources::open(&connection, prefetch, lanes, own_user(&self.config), broken.clone()).await?;
+        let (mut sources, acknowledgers) = Sources::open(&connection, prefetch, lanes, own_user(&self.config)).await?;
+        let mut acknowledging = pin!(try_join_all(acknowledgers.into_iter().map(Acknowledger::run)));
         let mut events = connection.events_listener();
         let careful = tokio::time::sleep(CAREFUL_FOR);
         tokio::pin!(careful);
@@ -128,11 +131,11 @@ impl Consumer {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = broken.cancelled() => return Err(Error::Ack),
+                ended = &mut acknowledging => return Err(ended.err().unwrap_or(Error::Ack)),
                 () = &mut careful, if !proven => {
                     backoff.reset();
                     if intensity == Intensity::OneByOne {
-                        let drained = drain(&connection, &mut sources, handlers);
+                        let drained = drain(&connection, sources, handlers, acknowledging);
                         // The one handler may wait for long; its delivery comes again.
                         let _ = tokio::time::timeout(CAREFUL_FOR, drained).await;
                         handlers.shutdown().await;
@@ -150,17 +153,27 @@ impl Consumer {
             }
         }
         self.health.set(Edge::Consumer, false);
-        drain(&connection, &mut sources, handlers).await?;
+        drain(&connection, sources, handlers, acknowledging).await?;
         Ok(End::Stopped)
     }
 }
 
 /// Takes nothing more, hands back what was not begun, waits for what was, and says goodbye. The
 /// caller bounds the wait.
-async fn drain(connection: &Connection, sources: &mut Sources, handlers: &mut JoinSet<()>) -> Result<(), Error> {
-    let handed_back = sources.close().await?;
+async fn drain(
+    connection: &Connection,
+    sources: Sources,
+    handlers: &mut JoinSet<()>,
+    acknowledging: impl Future<Output = Result<Vec<()>, Error>>,
+) -> Result<(), Error> {
     let held = handlers.len();
-    while handlers.join_next().await.is_some() {}
+    let finishing = async {
+        let handed_back = sources.close().await?;
+        while handlers.join_next().await.is_some() {}
+        Ok(handed_back)
+    };
+    // Nobody takes deliveries any more then, and what was said of them is told to its end.
+    let (handed_back, _) = tokio::try_join!(finishing, acknowledging)?;
     info!(held, handed_back, "stopped consuming");
     // What the broker says to the goodbye changes nothing.
     let _ = call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await;

@@ -2,14 +2,11 @@
 
 use jiff::Timestamp;
 use lapin::Acker;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
-use super::{CALL_TIMEOUT, call, pending};
+use super::acks::Ledger;
+use super::pending;
 use crate::domain::request::Arrival;
-use crate::telemetry::chain;
 
 /// Where a delivery came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,57 +28,41 @@ pub struct Delivery {
     pub origin: Origin,
     /// Larger than that of every delivery before it.
     pub order: u64,
+    tag: u64,
     acker: Acker,
-    /// Cancelled when settling fails: the session is dead then, whether or not it has noticed.
-    session: CancellationToken,
+    ledger: Ledger,
 }
 
 impl Delivery {
-    pub(super) fn of_requests(mut delivery: lapin::message::Delivery, order: u64, session: CancellationToken) -> Self {
-        Self { arrival: arrival(&mut delivery), origin: Origin::Requests, order, acker: delivery.acker, session }
+    pub(super) fn of_requests(mut delivery: lapin::message::Delivery, order: u64, ledger: Ledger) -> Self {
+        Self::of(arrival(&mut delivery), Origin::Requests, order, delivery, ledger)
     }
 
     /// `own_user` is whose messages count in a lane.
-    pub(super) fn of_lane(
-        mut delivery: lapin::message::Delivery,
-        order: u64,
-        own_user: &str,
-        session: CancellationToken,
-    ) -> Self {
+    pub(super) fn of_lane(mut delivery: lapin::message::Delivery, order: u64, own_user: &str, ledger: Ledger) -> Self {
         let mut arrival = arrival(&mut delivery);
         let ours = pending::unpark(&mut arrival, delivery.properties.headers().as_ref(), own_user);
         let origin = if ours { Origin::Lane } else { Origin::Intruder };
-        Self { arrival, origin, order, acker: delivery.acker, session }
+        Self::of(arrival, origin, order, delivery, ledger)
     }
 
-    pub(super) fn of_poison(mut delivery: lapin::message::Delivery, session: CancellationToken) -> Self {
-        Self { arrival: arrival(&mut delivery), origin: Origin::Poison, order: 0, acker: delivery.acker, session }
+    pub(super) fn of_poison(mut delivery: lapin::message::Delivery, ledger: Ledger) -> Self {
+        Self::of(arrival(&mut delivery), Origin::Poison, 0, delivery, ledger)
     }
 
-    /// Tells the broker that the request is safe elsewhere. A failure is no loss: the broker delivers
-    /// the request again, and whatever was done for it is found.
-    pub async fn ack(self) {
-        let acked = call("acknowledge", CALL_TIMEOUT, self.acker.ack(BasicAckOptions::default())).await;
-        self.end_session_unless(acked);
+    fn of(arrival: Arrival, origin: Origin, order: u64, delivery: lapin::message::Delivery, ledger: Ledger) -> Self {
+        ledger.taken(delivery.delivery_tag);
+        Self { arrival, origin, order, tag: delivery.delivery_tag, acker: delivery.acker, ledger }
     }
 
-    /// Hands the request back. With nack, not reject: newer brokers count only a reject as a failure.
-    pub async fn requeue(self) {
-        let options = BasicNackOptions { requeue: true, multiple: false };
-        let requeued = call("hand back", CALL_TIMEOUT, self.acker.nack(options)).await;
-        self.end_session_unless(requeued);
+    /// Tells the broker that the request is safe elsewhere.
+    pub fn ack(self) {
+        self.ledger.done(self.tag, self.acker);
     }
 
-    fn end_session_unless(self, settled: Result<bool, super::Error>) {
-        match settled {
-            Ok(true) => {}
-            // The session this delivery came from is over; the broker has the request already.
-            Ok(false) => debug!("settled too late, the session was over"),
-            Err(error) => {
-                debug!(error = chain(&error), "settling failed");
-                self.session.cancel();
-            }
-        }
+    /// Hands the request back.
+    pub fn requeue(self) {
+        self.ledger.hand_back(self.tag, self.acker);
     }
 }
 

@@ -5,12 +5,15 @@
 //! cannot read, which kill its connection: such a one must take no other along, and goes on to the dead queue,
 //! where nobody consumes, by the delivery limit of this queue.
 
+use std::pin::pin;
+
 use futures_util::StreamExt;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::acks::ledger;
 use super::{CALL_TIMEOUT, Delivery, Error, POISON, call, connect, short, topology};
 use crate::backoff::Backoff;
 use crate::config::{Amqp, Topology};
@@ -58,21 +61,24 @@ impl PoisonConsumer {
         let consumed =
             channel.basic_consume(short(POISON)?, short("")?, BasicConsumeOptions::default(), FieldTable::default());
         let mut consumer = call("consume", CALL_TIMEOUT, consumed).await?;
-        let broken = CancellationToken::new();
+        let (ledger, acknowledger) = ledger();
+        let mut acknowledging = pin!(acknowledger.run());
         info!(queue = POISON, "consuming");
         loop {
             let delivery = tokio::select! {
                 () = stop.cancelled() => break,
-                () = broken.cancelled() => return Err(Error::Ack),
+                ended = &mut acknowledging => return ended,
                 delivery = consumer.next() => delivery,
             };
             let delivery = delivery.ok_or_else(|| Error::Cancelled(POISON.to_owned()))?;
             let delivery = delivery.map_err(|source| Error::Amqp { action: "consume", source })?;
             backoff.reset();
-            handle(Delivery::of_poison(delivery, broken.clone())).await;
+            handle(Delivery::of_poison(delivery, ledger.clone())).await;
         }
         let cancelled = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
         call("cancel a consumer", CALL_TIMEOUT, cancelled).await?;
+        drop(ledger);
+        acknowledging.await?;
         // What the broker says to the goodbye changes nothing.
         let _ = call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await;
         Ok(())

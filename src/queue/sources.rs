@@ -6,25 +6,24 @@ use futures_util::stream::{BoxStream, SelectAll, once, select_all};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection};
-use tokio_util::sync::CancellationToken;
 
+use super::acks::{Acknowledger, Ledger, ledger};
 use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, pending_queue, short};
 
 /// Requests of one lane that wait in hand; those that are held up by a limit of their own let others pass.
 const LANE_PREFETCH: u16 = 64;
 
-/// Open consumers, and what they bring.
+/// Open consumers, and what they bring. What becomes of that is told to the broker by their acknowledgers.
 pub(super) struct Sources {
     consumers: Vec<(Channel, ShortString)>,
     deliveries: SelectAll<BoxStream<'static, Result<Source, Error>>>,
     own_user: String,
     order: u64,
-    session: CancellationToken,
 }
 
 enum Source {
-    Requests(lapin::message::Delivery),
-    Lane(lapin::message::Delivery),
+    Requests(lapin::message::Delivery, Ledger),
+    Lane(lapin::message::Delivery, Ledger),
     /// The queue's consumer is at its end.
     Ended(String),
 }
@@ -35,14 +34,14 @@ impl Sources {
         prefetch: u16,
         lanes: &[String],
         own_user: String,
-        session: CancellationToken,
-    ) -> Result<Self, Error> {
-        let mut sources = Self { consumers: Vec::new(), deliveries: select_all([]), own_user, order: 0, session };
-        sources.add(connection, REQUESTS.to_owned(), prefetch, Source::Requests).await?;
+    ) -> Result<(Self, Vec<Acknowledger>), Error> {
+        let mut sources = Self { consumers: Vec::new(), deliveries: select_all([]), own_user, order: 0 };
+        let mut acknowledgers = Vec::new();
+        acknowledgers.push(sources.add(connection, REQUESTS.to_owned(), prefetch, Source::Requests).await?);
         for lane in lanes {
-            sources.add(connection, pending_queue(lane), LANE_PREFETCH, Source::Lane).await?;
+            acknowledgers.push(sources.add(connection, pending_queue(lane), LANE_PREFETCH, Source::Lane).await?);
         }
-        Ok(sources)
+        Ok((sources, acknowledgers))
     }
 
     async fn add(
@@ -50,8 +49,8 @@ impl Sources {
         connection: &Connection,
         queue: String,
         prefetch: u16,
-        source: fn(lapin::message::Delivery) -> Source,
-    ) -> Result<(), Error> {
+        source: fn(lapin::message::Delivery, Ledger) -> Source,
+    ) -> Result<Acknowledger, Error> {
         let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
         call("set the prefetch", CALL_TIMEOUT, channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
         let consumed =
@@ -59,9 +58,11 @@ impl Sources {
         let consumer = call("consume", CALL_TIMEOUT, consumed).await?;
         self.consumers.push((channel, consumer.tag()));
         let failed = |source| Error::Amqp { action: "consume", source };
-        let brought = consumer.map(move |delivery| delivery.map(source).map_err(failed));
+        let (ledger, acknowledger) = ledger();
+        let brought =
+            consumer.map(move |delivery| delivery.map(|delivery| source(delivery, ledger.clone())).map_err(failed));
         self.deliveries.push(brought.chain(once(async { Ok(Source::Ended(queue)) })).boxed());
-        Ok(())
+        Ok(acknowledger)
     }
 
     /// The next delivery of any queue. An error is the end of the session: also a consumer that the
@@ -76,7 +77,7 @@ impl Sources {
     }
 
     /// Takes nothing more and hands back what was not begun; returns how many that were.
-    pub(super) async fn close(&mut self) -> Result<usize, Error> {
+    pub(super) async fn close(mut self) -> Result<usize, Error> {
         for (channel, tag) in &self.consumers {
             let cancelled = channel.basic_cancel(tag.clone(), BasicCancelOptions::default());
             call("cancel a consumer", CALL_TIMEOUT, cancelled).await?;
@@ -84,7 +85,7 @@ impl Sources {
         let mut handed_back = 0;
         while let Some(source) = self.deliveries.next().await {
             if let Some(delivery) = self.delivery(source?) {
-                delivery.requeue().await;
+                delivery.requeue();
                 handed_back += 1;
             }
         }
@@ -93,10 +94,9 @@ impl Sources {
 
     fn delivery(&mut self, source: Source) -> Option<Delivery> {
         self.order += 1;
-        let session = self.session.clone();
         match source {
-            Source::Requests(delivery) => Some(Delivery::of_requests(delivery, self.order, session)),
-            Source::Lane(delivery) => Some(Delivery::of_lane(delivery, self.order, &self.own_user, session)),
+            Source::Requests(delivery, ledger) => Some(Delivery::of_requests(delivery, self.order, ledger)),
+            Source::Lane(delivery, ledger) => Some(Delivery::of_lane(delivery, self.order, &self.own_user, ledger)),
             Source::Ended(_) => None,
         }
     }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
+use super::acks::ledger;
 use super::aside::{self, Aside};
 use super::delivery::Origin;
 use super::{Delivery, Message, overflow, pending, short};
@@ -68,7 +68,7 @@ impl Stored {
 #[test]
 fn a_request_that_a_lane_holds_is_read_as_it_came_and_parked_in_the_same_form() {
     let stored = stored("parked-request.json");
-    let delivery = Delivery::of_lane(stored.delivery(), 1, "jobquay", CancellationToken::new());
+    let delivery = Delivery::of_lane(stored.delivery(), 1, "jobquay", ledger().0);
     assert_eq!(delivery.origin, Origin::Lane);
     let arrival = &delivery.arrival;
     assert!(arrival.parked);
