@@ -6,7 +6,7 @@ mod escape;
 pub mod health;
 pub mod metrics;
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -23,6 +23,8 @@ const NO_CALLS: &str = "kube_client::client::builder=off";
 
 /// Lines that wait to be written. More are dropped: a pipe that nobody empties must not hold up the work.
 const WAITING_LINES: usize = 16_384;
+/// In bytes.
+const WRITTEN_AT_ONCE: usize = 64 << 10;
 
 /// Sets up logging to standard error, by a thread of its own that ends with the guard. Fails on a `log.level`
 /// that does not parse.
@@ -37,8 +39,9 @@ pub fn init(log: &Log) -> anyhow::Result<WorkerGuard> {
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(std::io::stderr());
+    // The thread flushes when no line waits: what comes at once goes out in one write.
+    let out = BufWriter::with_capacity(WRITTEN_AT_ONCE, std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(out);
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
     if pretty {
         // This format escapes control characters itself.
