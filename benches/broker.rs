@@ -1,0 +1,105 @@
+//! The generator's side of the broker: queues made anew, filled, counted.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+    QueuePurgeOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+
+/// Messages published before their confirms are waited for.
+const WINDOW: usize = 1000;
+
+/// How the queues of a run are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum QueueType {
+    Classic,
+    Quorum,
+}
+
+/// One message to send, again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) body: Vec<u8>,
+    pub(crate) properties: BasicProperties,
+}
+
+/// A connection with one channel, on which publishing is confirmed.
+pub(crate) struct Broker {
+    _connection: Connection,
+    channel: Channel,
+}
+
+impl Broker {
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Self { _connection: connection, channel })
+    }
+
+    /// Makes an empty durable queue.
+    pub(crate) async fn renew(&self, queue: &str, kind: QueueType) -> Result<()> {
+        self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+        let mut arguments = FieldTable::default();
+        if kind == QueueType::Quorum {
+            arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        }
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(queue.into(), durable, arguments).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn purge(&self, queue: &str) -> Result<()> {
+        self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await?;
+        Ok(())
+    }
+
+    /// Messages that are ready.
+    pub(crate) async fn depth(&self, queue: &str) -> Result<u32> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        Ok(self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await?.message_count())
+    }
+
+    /// Puts `count` messages into a queue; `message` makes the one of each number.
+    pub(crate) async fn fill(&self, queue: &str, count: usize, message: impl Fn(usize) -> Message) -> Result<()> {
+        let mut next = 0;
+        while next < count {
+            let window = next..count.min(next + WINDOW);
+            next = window.end;
+            for sent in join_all(window.map(|number| self.send(queue, message(number)))).await {
+                sent?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes one message and waits for its confirm.
+    pub(crate) async fn send(&self, queue: &str, message: Message) -> Result<()> {
+        let Message { body, properties } = message;
+        let mandatory = BasicPublishOptions { mandatory: true, immediate: false };
+        let published = self.channel.basic_publish("".into(), queue.into(), mandatory, &body, properties).await?;
+        let confirmation = published.await?;
+        ensure!(confirmation.is_ack() && confirmation.take_message().is_none(), "{queue} does not take a message");
+        Ok(())
+    }
+
+    /// Takes one message; its body.
+    pub(crate) async fn take(&self, queue: &str) -> Result<Vec<u8>> {
+        let taken = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await?;
+        Ok(taken.context("the queue is empty")?.delivery.data)
+    }
+
+    /// Waits until a queue holds that many messages.
+    pub(crate) async fn holds(&self, queue: &str, count: usize) -> Result<()> {
+        while (self.depth(queue).await? as usize) < count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! The generator's side of the API server.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::stack::Stack;
+
+pub(crate) const NAMESPACE: &str = "work";
+
+/// A client as the cluster's administrator.
+pub(crate) async fn client(stack: &Stack) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(stack.kubeconfig())?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+/// The moments at which Jobs of the namespace were seen to be there, by a watch that sees nothing else of them.
+pub(crate) struct Seen {
+    moments: Arc<Mutex<Vec<Instant>>>,
+    task: JoinHandle<()>,
+}
+
+impl Seen {
+    /// From now on.
+    pub(crate) async fn start(client: &Client) -> Result<Self> {
+        let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
+        let version = jobs.list_metadata(&ListParams::default().limit(1)).await?.metadata.resource_version;
+        let version = version.context("a list without a version")?;
+        let mut events = jobs.watch_metadata(&WatchParams::default(), &version).await?.boxed();
+        let moments = Arc::<Mutex<Vec<_>>>::default();
+        let noted = Arc::clone(&moments);
+        let task = tokio::spawn(async move {
+            while let Some(Ok(event)) = events.next().await {
+                if let WatchEvent::Added(_) = event {
+                    noted.lock().expect("nobody panics with it").push(Instant::now());
+                }
+            }
+        });
+        Ok(Self { moments, task })
+    }
+
+    pub(crate) fn moments(&self) -> Vec<Instant> {
+        self.moments.lock().expect("nobody panics with it").clone()
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The name of a pod's Job.
+pub(crate) fn job_of(pod: &Pod) -> Option<String> {
+    pod.metadata.labels.as_ref()?.get("batch.kubernetes.io/job-name").cloned()
+}
+
+pub(crate) fn is_complete(job: &Job) -> bool {
+    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Complete" && condition.status == "True")
+}
+
+/// Deletes every Job of the namespace, whoever still wants it.
+pub(crate) async fn clear_jobs(client: &Client) -> Result<()> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
+    loop {
+        let page = jobs.list_metadata(&ListParams::default().limit(500)).await?.items;
+        if page.is_empty() {
+            return Ok(());
+        }
+        let names = page.into_iter().filter_map(|job| job.metadata.name).map(Ok::<_, kube::Error>);
+        stream::iter(names)
+            .try_for_each_concurrent(32, |name| {
+                let jobs = jobs.clone();
+                async move {
+                    let bare = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+                    match jobs.patch_metadata(&name, &PatchParams::default(), &bare).await {
+                        Ok(_) => {}
+                        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+                        Err(error) => return Err(error),
+                    }
+                    match jobs.delete(&name, &DeleteParams::background()).await {
+                        Ok(_) => Ok(()),
+                        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+                        Err(error) => Err(error),
+                    }
+                }
+            })
+            .await?;
+    }
+}

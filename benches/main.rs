@@ -1,0 +1,124 @@
+//! What jobquay costs beside the least that anybody has to do, and beside what people use today: `make bench`.
+//!
+//! Contenders work on the same broker with the same messages, one after the other and in turn, so that what the machine
+//! does to one it does to all; only ratios are told as results.
+
+mod api_requests;
+mod broker;
+mod cached;
+mod cluster;
+mod contender;
+mod contenders;
+mod drain;
+mod finisher;
+mod floor;
+mod held;
+mod measure;
+mod open_loop;
+mod parts;
+mod pure;
+mod replies;
+mod report;
+mod simulate;
+mod stack;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::broker::QueueType;
+use crate::measure::machine;
+use crate::parts::Scale;
+use crate::stack::Stack;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// `cargo bench` says so.
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures, on the stack that is up.
+    Run {
+        /// All of them, unless some are named.
+        parts: Vec<parts::Name>,
+        /// How often each contender is measured.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Requests in a backlog.
+        #[arg(long, default_value_t = 200_000)]
+        backlog: usize,
+        /// How request and reply queues are kept.
+        #[arg(long, default_value = "quorum")]
+        queues: QueueType,
+        /// Open Jobs, where many are looked at.
+        #[arg(long, default_value_t = 100_000)]
+        jobs: usize,
+        /// Seconds of an overload.
+        #[arg(long, default_value_t = 300)]
+        overload: u64,
+        /// Another build of jobquay to measure beside this one, where backlogs of hits are.
+        #[arg(long)]
+        beside: Option<PathBuf>,
+    },
+    /// A queueing network in place of what one machine cannot hold.
+    Simulate(simulate::Simulation),
+    /// A pure step of a hit, so often.
+    Pure { step: pure::Step, times: usize },
+    /// F0 or F1, the contenders that are the floor.
+    #[command(hide = true)]
+    Echo(floor::echo::Echo),
+    /// F2, which creates Jobs.
+    #[command(hide = true)]
+    Create(floor::create::Create),
+    /// The least between a request and its Job.
+    #[command(hide = true)]
+    Make(floor::make::Make),
+    /// F3, which watches Jobs.
+    #[command(hide = true)]
+    Watch(floor::watch::Watch),
+    /// A bare LIST of all Jobs.
+    #[command(hide = true)]
+    List,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Simulate(simulation) => {
+            simulation.report();
+            Ok(())
+        }
+        Command::Pure { step, times } => pure::run(step, times),
+        Command::Echo(echo) => echo.run().await,
+        Command::Create(create) => create.run().await,
+        Command::Make(make) => make.run().await,
+        Command::Watch(watch) => watch.run().await,
+        Command::List => floor::list::run().await,
+        Command::Run { parts, rounds, backlog, queues, jobs, overload, beside } => {
+            let overload = Duration::from_secs(overload);
+            run(&parts, Scale { rounds, backlog, queues, jobs, overload, beside }).await
+        }
+    }
+}
+
+async fn run(names: &[parts::Name], scale: Scale) -> Result<()> {
+    let stack = Stack::find()?;
+    let sync = machine::sync_latency(&stack.dir)?;
+    let machine = format!("{}; a synced write takes {:.2} ms", machine::describe(), sync.as_secs_f64() * 1e3);
+    println!("# Measured on {machine}");
+    let mut done = Vec::new();
+    for name in parts::selected(names) {
+        let part = name.measure(&stack, &scale).await?;
+        println!("\n{}", part.markdown());
+        done.push(part);
+        report::write(&stack.dir, &machine, &done)?;
+    }
+    Ok(())
+}

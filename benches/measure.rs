@@ -1,0 +1,5 @@
+//! What is read off a process or the machine, and what is made of many such readings.
+
+pub(crate) mod machine;
+pub(crate) mod ratio;
+pub(crate) mod usage;

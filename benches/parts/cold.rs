@@ -1,0 +1,74 @@
+//! From the start of the process to its first answer, which is a hit.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::Scale;
+use crate::broker::Broker;
+use crate::cached::Cached;
+use crate::contender::{Contender, Running};
+use crate::contenders::{Dispatcher, Floor, dispatcher, echo, tutorial};
+use crate::drain::REPLIES;
+use crate::measure::ratio::{median, of_pairs};
+use crate::replies::{Replies, correlation_id};
+use crate::report::{Part, Table};
+use crate::stack::Stack;
+
+/// Starts of each contender in a round.
+const STARTS: usize = 5;
+
+pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
+    let broker = Broker::connect(stack.amqp()).await?;
+    let cached = Cached::prepare(stack, &broker, 500).await?;
+    let message = cached.requests();
+    let floor = Floor::F1 { key: cached.redis_key.clone() };
+    let contenders = [
+        echo(stack, floor, cached.answer_bytes, message(0), &[]),
+        dispatcher(Dispatcher::of(stack), message.clone()),
+        tutorial(stack, 1, true, cached.answer_bytes, message),
+    ];
+    let mut times = vec![Vec::new(); contenders.len()];
+    for contender in &contenders {
+        broker.renew(&contender.queue, scale.queues).await?;
+    }
+    for _ in 0..scale.rounds {
+        for (contender, times) in contenders.iter().zip(&mut times) {
+            let mut starts = Vec::new();
+            for _ in 0..STARTS {
+                starts.push(start(stack, &broker, contender, scale).await?);
+            }
+            times.push(median(&starts));
+        }
+    }
+    let mut table = Table::new(&["", "ms, median", "÷ F1"]);
+    for (contender, of_it) in contenders.iter().zip(&times) {
+        let ratio = of_pairs(of_it, &times[0]).to_string();
+        table.rows.push(vec![contender.name.clone(), format!("{:.0}", median(of_it)), ratio]);
+    }
+    Ok(Part {
+        name: "from the start of the process to its first answer".to_owned(),
+        notes: vec!["a hit waits in the queue; connections, topology and the first list of Jobs are in it".to_owned()],
+        tables: vec![table],
+        data: json!(contenders.iter().map(|contender| &contender.name).zip(&times).collect::<Vec<_>>()),
+    })
+}
+
+/// In milliseconds.
+async fn start(stack: &Stack, broker: &Broker, contender: &Contender, scale: &Scale) -> Result<f64> {
+    broker.renew(REPLIES, scale.queues).await?;
+    broker.renew(&contender.queue, scale.queues).await?;
+    broker.send(&contender.queue, (contender.message)(0)).await?;
+    let replies = Replies::follow(stack.amqp(), REPLIES, correlation_id).await?;
+    let begun = Instant::now();
+    let _running = Running::start((contender.command)(), &stack.dir.join("log/cold.log"))?;
+    let id = "bench-0";
+    loop {
+        if let Some(came) = replies.at(id) {
+            return Ok((came - begun).as_secs_f64() * 1e3);
+        }
+        ensure!(begun.elapsed() < Duration::from_secs(30), "{} does not answer", contender.name);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

@@ -1,0 +1,171 @@
+//! From a Job's end to the answer.
+//!
+//! A bare watch that publishes (F3) and jobquay follow the same Jobs at the same time. The Job controller is away: pods
+//! and Jobs are ended here, so that the moment is known.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde_json::json;
+
+use super::Scale;
+use crate::broker::Broker;
+use crate::cached::request;
+use crate::cluster::{self, NAMESPACE};
+use crate::contender::{Running, this_program};
+use crate::contenders::{Dispatcher, REQUESTS};
+use crate::drain::REPLIES;
+use crate::finisher;
+use crate::measure::ratio::of_pairs;
+use crate::replies::{Replies, correlation_id};
+use crate::report::{Part, Table};
+use crate::stack::Stack;
+
+/// Jobs of one run.
+const JOBS: usize = 100;
+const FLOOR_REPLIES: &str = "bench.watch";
+/// From one Job's end to the next.
+const PAUSE: Duration = Duration::from_millis(50);
+/// From a pod's end to its Job's.
+const CONTROLLER: Duration = Duration::from_millis(200);
+
+/// Milliseconds at the quantiles 0.5 and 0.99.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Quantiles {
+    p50: f64,
+    p99: f64,
+}
+
+pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
+    let client = cluster::client(stack).await?;
+    let broker = Broker::connect(stack.amqp()).await?;
+    let (mut floor, mut ours) = (Vec::new(), Vec::new());
+    for round in 0..scale.rounds {
+        let (of_floor, of_ours) = once(stack, &broker, &client, scale, round).await?;
+        eprintln!("round {round}: F3 {of_floor:?}, jobquay {of_ours:?}");
+        floor.push(of_floor);
+        ours.push(of_ours);
+    }
+    let read = |runs: &[Quantiles], of: fn(&Quantiles) -> f64| runs.iter().map(of).collect::<Vec<_>>();
+    let mut table = Table::new(&["", "p50, ms", "÷ F3", "p99, ms", "÷ F3"]);
+    for (name, runs) in [("F3 bare watch and a publish", &floor), ("jobquay", &ours)] {
+        let (p50, p99) = (read(runs, |run| run.p50), read(runs, |run| run.p99));
+        table.rows.push(vec![
+            name.to_owned(),
+            format!("{:.2}", crate::measure::ratio::median(&p50)),
+            of_pairs(&p50, &read(&floor, |run| run.p50)).to_string(),
+            format!("{:.2}", crate::measure::ratio::median(&p99)),
+            of_pairs(&p99, &read(&floor, |run| run.p99)).to_string(),
+        ]);
+    }
+    Ok(Part {
+        name: "from a Job's condition to the answer".to_owned(),
+        notes: vec![format!(
+            "{JOBS} Jobs a run, both at the same time; from the write of the condition to the message's arrival"
+        )],
+        tables: vec![table],
+        data: json!({"F3": floor, "jobquay": ours}),
+    })
+}
+
+async fn once(
+    stack: &Stack,
+    broker: &Broker,
+    client: &Client,
+    scale: &Scale,
+    round: usize,
+) -> Result<(Quantiles, Quantiles)> {
+    cluster::clear_jobs(client).await?;
+    for queue in [REPLIES, FLOOR_REPLIES] {
+        broker.renew(queue, scale.queues).await?;
+    }
+    let _ours = Running::start(Dispatcher::of(stack).command(), &stack.dir.join("log/jobquay.log"))?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let first = 1_000_000 + round * JOBS;
+    broker.fill(REQUESTS, JOBS, |number| request("bench", first + number, 500)).await?;
+    let pods = all_pods(client).await?;
+    let mut watch = this_program();
+    watch.args(["watch", "--replies", FLOOR_REPLIES]);
+    let _floor = Running::start(watch, &stack.dir.join("log/F3.log"))?;
+    let of_floor = Replies::follow(stack.amqp(), FLOOR_REPLIES, correlation_id).await?;
+    let of_ours = Replies::follow(stack.amqp(), REPLIES, correlation_id).await?;
+    let names = names_of_requests(client, &pods).await?;
+    let moments = stack.without("controllers", || end_all(client, &pods)).await?;
+    of_floor.reach(JOBS, Duration::from_secs(30)).await?;
+    of_ours.reach(JOBS, Duration::from_secs(30)).await?;
+    let latencies = |replies: &Replies, name: fn(&(String, String)) -> &String| -> Result<Vec<f64>> {
+        let each = names.iter().zip(&moments).map(|(names, moment)| {
+            let came = replies.at(name(names)).context("an answer is missing")?;
+            Ok(came.saturating_duration_since(*moment).as_secs_f64() * 1e3)
+        });
+        each.collect()
+    };
+    Ok((quantiles(latencies(&of_floor, |(job, _)| job)?), quantiles(latencies(&of_ours, |(_, id)| id)?)))
+}
+
+fn quantiles(mut times: Vec<f64>) -> Quantiles {
+    times.sort_by(f64::total_cmp);
+    let at = |quantile: f64| times[((times.len() - 1) as f64 * quantile).round() as usize];
+    Quantiles { p50: at(0.5), p99: at(0.99) }
+}
+
+/// A pod for each Job.
+async fn all_pods(client: &Client) -> Result<Vec<Pod>> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let begun = Instant::now();
+    loop {
+        let mut items = pods.list(&ListParams::default()).await?.items;
+        items.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+        if items.len() == JOBS {
+            return Ok(items);
+        }
+        ensure!(begun.elapsed() < Duration::from_secs(60), "{} pods, where {JOBS} were asked for", items.len());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// The Job of each pod, and the correlation id of the request behind it.
+async fn names_of_requests(client: &Client, pods: &[Pod]) -> Result<Vec<(String, String)>> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
+    let mut names = Vec::new();
+    for pod in pods {
+        let name = cluster::job_of(pod).context("a pod of no Job")?;
+        let job = jobs.get(&name).await?;
+        let (waiters, _) = jobquay::domain::job::waiters(&job);
+        let id = waiters.first().context("a Job without a waiter")?.request_id.clone();
+        names.push((name, id));
+    }
+    Ok(names)
+}
+
+/// Ends each pod and then its Job; the moments at which the Jobs had their condition.
+async fn end_all(client: &Client, all: &[Pod]) -> Result<Vec<Instant>> {
+    let (pods, jobs) =
+        (Api::<Pod>::namespaced(client.clone(), NAMESPACE), Api::<Job>::namespaced(client.clone(), NAMESPACE));
+    let mut moments = Vec::new();
+    for pod in all {
+        finisher::end(&pods, pod, "{\"answer\": 42}").await?;
+        tokio::time::sleep(CONTROLLER).await;
+        let name = cluster::job_of(pod).context("a pod of no Job")?;
+        jobs.patch_status(&name, &PatchParams::default(), &Patch::Merge(complete())).await?;
+        moments.push(Instant::now());
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(moments)
+}
+
+fn complete() -> serde_json::Value {
+    let now = Timestamp::now();
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "CompletionsReached", "lastProbeTime": now, "lastTransitionTime": now});
+    json!({"status": {
+        "active": 0, "ready": 0, "terminating": 0, "succeeded": 1, "completionTime": now,
+        "uncountedTerminatedPods": {},
+        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
+    }})
+}

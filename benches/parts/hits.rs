@@ -1,0 +1,93 @@
+//! A backlog of requests whose results are cached: what jobquay does most of the time.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::Scale;
+use crate::broker::Broker;
+use crate::cached::Cached;
+use crate::contender::Contender;
+use crate::contenders::{Dispatcher, Floor, celery, dispatcher, echo, tutorial};
+use crate::drain::{Drain, drain};
+use crate::measure::ratio::{median, of_pairs};
+use crate::report::{Part, Table};
+use crate::stack::Stack;
+
+pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
+    let broker = Broker::connect(stack.amqp()).await?;
+    let cached = Cached::prepare(stack, &broker, 500).await?;
+    let message = cached.requests();
+    let mut contenders = vec![
+        echo(stack, Floor::F0, cached.answer_bytes, message(0), &[]),
+        echo(stack, Floor::F1 { key: cached.redis_key.clone() }, cached.answer_bytes, message(0), &[]),
+        dispatcher(Dispatcher::of(stack), message.clone()),
+        tutorial(stack, 1, true, cached.answer_bytes, message.clone()),
+        tutorial(stack, 100, true, cached.answer_bytes, message.clone()),
+        celery(stack, "prefork", cached.answer_bytes, message.clone()),
+        celery(stack, "threads", cached.answer_bytes, message),
+    ];
+    if let Some(program) = &scale.beside {
+        let beside = dispatcher(Dispatcher::of(stack).built_at(program), cached.requests());
+        let name = format!("jobquay, {}", program.file_name().unwrap_or_default().display());
+        contenders.insert(3, Contender { name, ..beside });
+    }
+    let drains = rounds(stack, &broker, &contenders, scale).await?;
+    Ok(Part {
+        name: format!("Hits: a backlog of {}, {:?} queues", scale.backlog, scale.queues).to_lowercase(),
+        notes: contenders.iter().map(|contender| format!("{}: {}", contender.name, contender.about)).collect(),
+        tables: vec![table(&contenders, &drains)],
+        data: json!(contenders.iter().map(|contender| &contender.name).zip(&drains).collect::<Vec<_>>()),
+    })
+}
+
+/// Each round once through all, there and back, so that neither is always the first.
+async fn rounds(stack: &Stack, broker: &Broker, contenders: &[Contender], scale: &Scale) -> Result<Vec<Vec<Drain>>> {
+    let mut drains = vec![Vec::new(); contenders.len()];
+    for round in 0..scale.rounds {
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for at in order {
+            let contender = &contenders[at];
+            let count = (scale.backlog as f64 * contender.share) as usize;
+            let drained = drain(stack, broker, contender, scale.queues, count).await?;
+            eprintln!("round {round}: {} {:.0}/s, {:.1} µs", contender.name, drained.rate, drained.cpu);
+            drains[at].push(drained);
+        }
+    }
+    Ok(drains)
+}
+
+/// The first contender is F0, the second F1.
+fn table(contenders: &[Contender], drains: &[Vec<Drain>]) -> Table {
+    let mut table = Table::new(&[
+        "",
+        "answers/s",
+        "÷ F0",
+        "÷ F1",
+        "µs CPU an answer",
+        "÷ F0",
+        "broker's",
+        "switches",
+        "peak MiB",
+        "noisy rounds",
+    ]);
+    let of = |at: usize, read: fn(&Drain) -> f64| drains[at].iter().map(read).collect::<Vec<_>>();
+    for (at, contender) in contenders.iter().enumerate() {
+        let (rates, cpu) = (of(at, |drain| drain.rate), of(at, |drain| drain.cpu));
+        table.rows.push(vec![
+            contender.name.clone(),
+            format!("{:.0}", median(&rates)),
+            of_pairs(&rates, &of(0, |drain| drain.rate)).to_string(),
+            of_pairs(&rates, &of(1, |drain| drain.rate)).to_string(),
+            format!("{:.1}", median(&cpu)),
+            of_pairs(&cpu, &of(0, |drain| drain.cpu)).to_string(),
+            format!("{:.1}", median(&of(at, |drain| drain.broker_cpu))),
+            format!("{:.2}", median(&of(at, |drain| drain.switches))),
+            format!("{:.0}", median(&of(at, |drain| drain.peak_kib as f64 / 1024.0))),
+            drains[at].iter().filter(|drain| drain.noisy).count().to_string(),
+        ]);
+    }
+    table
+}
