@@ -7,6 +7,7 @@ use lapin::BasicProperties;
 use serde_json::json;
 
 use crate::broker::{Broker, Message, QueueType};
+use crate::cluster::{self, NAMESPACE};
 use crate::contender::Running;
 use crate::contenders::Dispatcher;
 use crate::drain::REPLIES;
@@ -31,8 +32,9 @@ impl Cached {
     pub(crate) async fn prepare(stack: &Stack, broker: &Broker, body_bytes: usize) -> Result<Self> {
         let mut cached = Self { body_bytes, answer_bytes: 0, redis_key: String::new() };
         broker.renew(REPLIES, QueueType::Classic).await?;
-        let client = crate::cluster::client(stack).await?;
-        let _finisher = Finisher::start(client, "work", json!({"answer": "x".repeat(100)}).to_string());
+        let client = cluster::client(stack).await?;
+        cluster::clear_jobs(&client).await?;
+        let _finisher = Finisher::start(client.clone(), NAMESPACE, json!({"answer": "x".repeat(100)}).to_string());
         let log = stack.dir.join("log/prepare.log");
         let mut running = Running::start(Dispatcher::of(stack).command(), &log)?;
         // The queue of requests is made by the dispatcher, as it comes up.
@@ -41,6 +43,8 @@ impl Cached {
         let all = broker.holds(REPLIES, KEYS);
         tokio::time::timeout(Duration::from_secs(300), all).await.context("not every request was run")??;
         running.kill();
+        // One that was not let go yet would be answered again, beside what is measured.
+        cluster::clear_jobs(&client).await?;
         cached.answer_bytes = broker.take(REPLIES).await?.len();
         cached.redis_key = a_result(stack.redis()).await?;
         Ok(cached)

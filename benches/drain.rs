@@ -67,7 +67,8 @@ pub(crate) async fn drain(
     let (stolen, waiting) = Times::now().noise_since(before);
     let peak_kib = running.usage().peak_kib;
     running.kill();
-    ensure!(counter.count().await? == count, "{}: not one answer for each request", contender.name);
+    let answers = counter.count().await?;
+    ensure!(answers == count, "{}: {answers} answers to {count} requests", contender.name);
 
     let part = |fraction: f64| (count as f64 * fraction) as usize;
     let (Some(first), Some(last)) =

@@ -63,6 +63,9 @@ enum Command {
         /// Seconds of an overload.
         #[arg(long, default_value_t = 300)]
         overload: u64,
+        /// Leave out what people use today, where backlogs of hits are.
+        #[arg(long)]
+        without_peers: bool,
         /// Another build of jobquay to measure beside this one, where backlogs of hits are.
         #[arg(long)]
         beside: Option<PathBuf>,
@@ -101,9 +104,9 @@ async fn main() -> Result<()> {
         Command::Make(make) => make.run().await,
         Command::Watch(watch) => watch.run().await,
         Command::List => floor::list::run().await,
-        Command::Run { parts, rounds, backlog, queues, jobs, overload, beside } => {
+        Command::Run { parts, rounds, backlog, queues, jobs, overload, without_peers, beside } => {
             let overload = Duration::from_secs(overload);
-            run(&parts, Scale { rounds, backlog, queues, jobs, overload, beside }).await
+            run(&parts, Scale { rounds, backlog, queues, jobs, overload, peers: !without_peers, beside }).await
         }
     }
 }

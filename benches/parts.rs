@@ -34,6 +34,8 @@ pub(crate) struct Scale {
     pub(crate) jobs: usize,
     /// How long an overload lasts.
     pub(crate) overload: Duration,
+    /// Whether to measure what people use today, where it takes minutes.
+    pub(crate) peers: bool,
     /// Another build of jobquay, measured too.
     pub(crate) beside: Option<PathBuf>,
 }

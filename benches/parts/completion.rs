@@ -86,7 +86,8 @@ async fn once(
         broker.renew(queue, scale.queues).await?;
     }
     let _ours = Running::start(Dispatcher::of(stack).command(), &stack.dir.join("log/jobquay.log"))?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The Leases of the run before have ended, and all shards are here.
+    tokio::time::sleep(Duration::from_secs(9)).await;
     let first = 1_000_000 + round * JOBS;
     broker.fill(REQUESTS, JOBS, |number| request("bench", first + number, 500)).await?;
     let pods = all_pods(client).await?;

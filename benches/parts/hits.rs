@@ -21,15 +21,18 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         echo(stack, Floor::F0, cached.answer_bytes, message(0), &[]),
         echo(stack, Floor::F1 { key: cached.redis_key.clone() }, cached.answer_bytes, message(0), &[]),
         dispatcher(Dispatcher::of(stack), message.clone()),
-        tutorial(stack, 1, true, cached.answer_bytes, message.clone()),
-        tutorial(stack, 100, true, cached.answer_bytes, message.clone()),
-        celery(stack, "prefork", cached.answer_bytes, message.clone()),
-        celery(stack, "threads", cached.answer_bytes, message),
     ];
     if let Some(program) = &scale.beside {
         let beside = dispatcher(Dispatcher::of(stack).built_at(program), cached.requests());
         let name = format!("jobquay, {}", program.file_name().unwrap_or_default().display());
         contenders.insert(3, Contender { name, ..beside });
+    }
+    if scale.peers {
+        let (bytes, message) = (cached.answer_bytes, cached.requests());
+        contenders.push(tutorial(stack, 1, true, bytes, message.clone()));
+        contenders.push(tutorial(stack, 100, true, bytes, message.clone()));
+        contenders.push(celery(stack, "prefork", bytes, message.clone()));
+        contenders.push(celery(stack, "threads", bytes, message));
     }
     let drains = rounds(stack, &broker, &contenders, scale).await?;
     Ok(Part {

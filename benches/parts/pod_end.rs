@@ -62,7 +62,8 @@ async fn once(stack: &Stack, broker: &Broker, client: &Client, scale: &Scale, fi
     broker.renew(REPLIES, scale.queues).await?;
     broker.renew(REQUESTS, scale.queues).await?;
     let _running = Running::start(Dispatcher::of(stack).command(), &stack.dir.join("log/jobquay.log"))?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // The Leases of the run before have ended, and all shards are here.
+    tokio::time::sleep(Duration::from_secs(9)).await;
     let finisher = Finisher::start(client.clone(), NAMESPACE, "{\"answer\": 42}".to_owned());
     let replies = Replies::follow(stack.amqp(), REPLIES, correlation_id).await?;
     let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
