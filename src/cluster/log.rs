@@ -48,7 +48,7 @@ impl Jobs {
             let mut stream = std::pin::pin!(api.log_stream(&name, &params).await?);
             let mut log = StampedLog::default();
             let mut piece = vec![0; PIECE];
-            while log.written_bytes() as u64 <= max {
+            while log.written_bytes() as u64 <= max && !log.is_spoilt() {
                 match stream.read(&mut piece).await.map_err(kube::Error::ReadEvents)? {
                     0 => break,
                     count => log.push(&piece[..count]),

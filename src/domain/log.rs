@@ -50,6 +50,11 @@ impl StampedLog {
         self.written.len()
     }
 
+    /// Whether reading on is of no use: somebody else speaks, and enough of that is known.
+    pub fn is_spoilt(&self) -> bool {
+        matches!(&self.at, At::Words(words) if words.len() >= WORDS_MAX)
+    }
+
     /// What the container wrote, as far as it was read.
     pub fn into_written(self) -> Vec<u8> {
         self.written
@@ -131,6 +136,19 @@ mod tests {
                 assert_eq!(read(log.as_bytes(), piece).as_deref(), Ok(written), "{log:?} by {piece}");
             }
         }
+    }
+
+    #[test]
+    fn somebody_else_who_does_not_end_is_not_heard_out() {
+        let mut log = StampedLog::default();
+        log.push(STAMP.as_bytes());
+        log.push(&[b'x'; 2 * WORDS_MAX]);
+        assert!(!log.is_spoilt(), "the container may write what it likes");
+        log.push(b"\n");
+        log.push(&[b'x'; WORDS_MAX - 1]);
+        assert!(!log.is_spoilt());
+        log.push(b"xx");
+        assert!(log.is_spoilt());
     }
 
     #[test]
