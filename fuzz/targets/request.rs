@@ -48,20 +48,14 @@ fn arrival(kind: u8, body: &[u8]) -> Arrival {
     let cut = |length: usize| text.chars().take(length).collect::<String>();
     let cloud_event = kind == b'c' || kind == b'C';
     Arrival {
-        body: body.to_vec(),
         content_type: cloud_event.then(|| "application/cloudevents+json".into()).or((kind == b't').then(|| cut(40))),
         content_encoding: (kind == b'e').then(|| cut(20)),
         message_id: (kind != b'C').then(|| if kind == b'm' { cut(255) } else { "m-1".into() }),
         reply_to: Some("replies".into()),
         correlation_id: (kind == b'm').then(|| cut(255)),
-        user_id: None,
         traceparent: (kind == b'p').then(|| cut(55)),
         tracestate: (kind == b'p').then(|| cut(600)),
-        redelivered: false,
-        parked: false,
-        in_doubt: false,
-        received_at: Timestamp::UNIX_EPOCH,
-        minted_id: "minted".into(),
+        ..Arrival::bare(body.to_vec(), "minted".into(), Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -164,22 +164,9 @@ impl Render {
 
     fn request(&self, config: &Config) -> Result<Request, Rejection> {
         let params: Map<_, _> = self.param.iter().cloned().collect();
-        let arrival = Arrival {
-            body: json!({"template": self.template, "params": params}).to_string().into_bytes(),
-            content_type: None,
-            content_encoding: None,
-            message_id: None,
-            reply_to: None,
-            correlation_id: None,
-            user_id: self.user.clone(),
-            traceparent: None,
-            tracestate: None,
-            redelivered: false,
-            parked: false,
-            in_doubt: false,
-            received_at: Timestamp::now(),
-            minted_id: uuid::Uuid::now_v7().to_string(),
-        };
+        let body = json!({"template": self.template, "params": params}).to_string().into_bytes();
+        let minted_id = uuid::Uuid::now_v7().to_string();
+        let arrival = Arrival { user_id: self.user.clone(), ..Arrival::bare(body, minted_id, Timestamp::now()) };
         let asked = request::parse(&arrival, config.intake.max_body).map_err(|unparsed| unparsed.rejection)?;
         Ok(asked.run().expect("a body with a template asks for a run"))
     }

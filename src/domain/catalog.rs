@@ -203,20 +203,8 @@ mod tests {
 
     fn plan(id: &str, body: &str) -> Result<Plan, Rejection> {
         let arrival = Arrival {
-            body: body.into(),
-            content_type: None,
-            content_encoding: None,
             message_id: Some(id.into()),
-            reply_to: None,
-            correlation_id: None,
-            user_id: None,
-            traceparent: None,
-            tracestate: None,
-            redelivered: false,
-            parked: false,
-            in_doubt: false,
-            received_at: jiff::Timestamp::UNIX_EPOCH,
-            minted_id: "m".into(),
+            ..Arrival::bare(body.into(), "m".into(), jiff::Timestamp::UNIX_EPOCH)
         };
         let Ok(Asked::Run(request)) = parse(&arrival, 4096) else { panic!("runs nothing") };
         catalog().plan(&request)

@@ -68,7 +68,8 @@ impl RequestKey {
         HEXLOWER.encode(&self.0)
     }
 
-    /// RFC 4648 in lower case, fit for a Kubernetes name: 26 characters, 130 bits, the part of a Job's name that makes it one name per key.
+    /// RFC 4648 in lower case, fit for a Kubernetes name: 26 characters, 130 bits, the part of a Job's name that makes it
+    /// one name per key.
     pub fn base32(&self) -> String {
         // 17 bytes are 136 bits, and RFC 4648 takes them five by five from the front.
         let mut text = BASE32_NOPAD.encode(&self.0[..17]).to_ascii_lowercase();

@@ -47,6 +47,26 @@ pub struct Arrival {
 }
 
 impl Arrival {
+    /// A message with this body and nothing beside it, delivered for the first time.
+    pub fn bare(body: Vec<u8>, minted_id: String, received_at: Timestamp) -> Self {
+        Self {
+            body,
+            content_type: None,
+            content_encoding: None,
+            message_id: None,
+            reply_to: None,
+            correlation_id: None,
+            user_id: None,
+            traceparent: None,
+            tracestate: None,
+            redelivered: false,
+            parked: false,
+            in_doubt: false,
+            received_at,
+            minted_id,
+        }
+    }
+
     fn earlier(&self) -> Earlier {
         match (self.parked, self.in_doubt || self.redelivered && !self.parked) {
             (_, true) => Earlier::AnyTime,

@@ -15,22 +15,8 @@ policies:
 "#;
 
 fn request(user: &str, body: &str) -> Request {
-    let arrival = Arrival {
-        body: body.into(),
-        content_type: None,
-        content_encoding: None,
-        message_id: None,
-        reply_to: None,
-        correlation_id: None,
-        user_id: Some(user.into()),
-        traceparent: None,
-        tracestate: None,
-        redelivered: false,
-        parked: false,
-        in_doubt: false,
-        received_at: jiff::Timestamp::UNIX_EPOCH,
-        minted_id: "m".into(),
-    };
+    let arrival =
+        Arrival { user_id: Some(user.into()), ..Arrival::bare(body.into(), "m".into(), jiff::Timestamp::UNIX_EPOCH) };
     parse(&arrival, 4096).unwrap().run().unwrap()
 }
 

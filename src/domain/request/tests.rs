@@ -4,20 +4,11 @@ use serde_json::json;
 
 fn arrival(body: &[u8]) -> Arrival {
     Arrival {
-        body: body.to_vec(),
-        content_type: None,
-        content_encoding: None,
         message_id: Some("m-1".into()),
         reply_to: Some("replies".into()),
         correlation_id: Some("c-1".into()),
         user_id: Some("anna".into()),
-        traceparent: None,
-        tracestate: None,
-        redelivered: false,
-        parked: false,
-        in_doubt: false,
-        received_at: Timestamp::UNIX_EPOCH,
-        minted_id: "minted".into(),
+        ..Arrival::bare(body.to_vec(), "minted".into(), Timestamp::UNIX_EPOCH)
     }
 }
 

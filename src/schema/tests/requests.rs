@@ -59,20 +59,9 @@ pub(super) fn accepted(dir: &str) -> Vec<Accepted> {
 
 pub(super) fn arrival(body: &[u8]) -> Arrival {
     Arrival {
-        body: body.to_vec(),
-        content_type: None,
-        content_encoding: None,
-        message_id: None,
         reply_to: Some("replies".into()),
         correlation_id: Some("c-1".into()),
-        user_id: None,
-        traceparent: None,
-        tracestate: None,
-        redelivered: false,
-        parked: false,
-        in_doubt: false,
-        received_at: Timestamp::UNIX_EPOCH,
-        minted_id: "minted".into(),
+        ..Arrival::bare(body.to_vec(), "minted".into(), Timestamp::UNIX_EPOCH)
     }
 }
 
