@@ -103,9 +103,7 @@ impl Intake {
             }
         };
         match settled {
-            Ok(()) => {
-                delivery.ack();
-            }
+            Ok(()) => delivery.ack(),
             Err(why) => {
                 info!(reason = %why, "handed back");
                 delivery.requeue();
