@@ -96,6 +96,11 @@ impl<'a> Edges<'a> {
         Self { world, user, proxy: ApiProxy::start(world).await, redis, links }
     }
 
+    /// Where the replicas find the API server.
+    pub(super) fn api_port(&self) -> u16 {
+        self.proxy.port
+    }
+
     /// Of a replica that goes through them.
     pub(super) fn environment(&self) -> Vec<(&str, &str)> {
         self.links.environment().into_iter().chain(self.proxy.environment()).collect()

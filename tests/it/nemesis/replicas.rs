@@ -43,7 +43,7 @@ impl<'a> Replicas<'a> {
             environment: owned,
             running: Mutex::default(),
             leaving: Mutex::default(),
-            vitals: Mutex::new(Vitals::default()),
+            vitals: Mutex::new(Vitals::new(edges.api_port())),
         };
         for _ in 0..COUNT {
             let started = replicas.begin();

@@ -79,6 +79,7 @@ struct State {
 /// The proxy; it ends with its handle.
 pub(crate) struct ApiProxy {
     pub(crate) kubeconfig: PathBuf,
+    pub(crate) port: u16,
     state: Arc<Mutex<State>>,
     serving: JoinHandle<()>,
 }
@@ -98,7 +99,7 @@ impl ApiProxy {
         std::fs::write(&kubeconfig, config.to_string()).expect("a kubeconfig");
         let state = Arc::new(Mutex::new(State::default()));
         let serving = tokio::spawn(serve(listener, upstream().await, Arc::clone(&state)));
-        Self { kubeconfig, state, serving }
+        Self { kubeconfig, port: address.port(), state, serving }
     }
 
     /// The environment of a dispatcher that goes through it.

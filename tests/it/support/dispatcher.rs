@@ -1,5 +1,6 @@
 //! A dispatcher as its own process, so that it can be killed.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -147,7 +148,26 @@ impl Dispatcher {
 
     /// How many files and sockets it has open.
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("its descriptors").count()
+        self.open_files().count()
+    }
+
+    /// How many of them are connections to this port.
+    pub(crate) fn connections_to(&self, port: u16) -> usize {
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.child.id())).expect("its connections");
+        let remote = format!(":{port:04X}");
+        let to_port = table.lines().filter_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields.get(2)?.ends_with(&remote).then(|| format!("socket:[{}]", fields.get(9).unwrap_or(&"")))
+        });
+        let sockets: HashSet<String> = to_port.collect();
+        self.open_files().filter(|file| sockets.contains(file)).count()
+    }
+
+    /// What each of its descriptors leads to. One that is closed meanwhile leads nowhere.
+    fn open_files(&self) -> impl Iterator<Item = String> {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("its descriptors");
+        let target = |descriptor: std::io::Result<std::fs::DirEntry>| std::fs::read_link(descriptor.ok()?.path()).ok();
+        descriptors.filter_map(target).map(|target| target.to_string_lossy().into_owned())
     }
 
     fn status(&self, name: &str) -> u64 {
