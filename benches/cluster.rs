@@ -1,5 +1,6 @@
 //! The generator's side of the API server.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -9,7 +10,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Config, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -70,32 +73,37 @@ pub(crate) fn is_complete(job: &Job) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Complete" && condition.status == "True")
 }
 
-/// Deletes every Job of the namespace, whoever still wants it.
+/// Deletes every Job of the namespace and its pods, whoever still wants them.
 pub(crate) async fn clear_jobs(client: &Client) -> Result<()> {
-    let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
+    clear::<Job>(client).await?;
+    clear::<Pod>(client).await
+}
+
+async fn clear<K>(client: &Client) -> Result<()>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + fmt::Debug + DeserializeOwned,
+{
+    let objects: Api<K> = Api::namespaced(client.clone(), NAMESPACE);
     loop {
-        let page = jobs.list_metadata(&ListParams::default().limit(500)).await?.items;
+        let page = objects.list_metadata(&ListParams::default().limit(500)).await?.items;
         if page.is_empty() {
             return Ok(());
         }
-        let names = page.into_iter().filter_map(|job| job.metadata.name).map(Ok::<_, kube::Error>);
-        stream::iter(names)
-            .try_for_each_concurrent(32, |name| {
-                let jobs = jobs.clone();
-                async move {
-                    let bare = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-                    match jobs.patch_metadata(&name, &PatchParams::default(), &bare).await {
-                        Ok(_) => {}
-                        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-                        Err(error) => return Err(error),
-                    }
-                    match jobs.delete(&name, &DeleteParams::background()).await {
-                        Ok(_) => Ok(()),
-                        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-                        Err(error) => Err(error),
-                    }
-                }
-            })
-            .await?;
+        let names = page.into_iter().filter_map(|object| object.metadata.name).map(Ok::<_, kube::Error>);
+        stream::iter(names).try_for_each_concurrent(32, |name| remove(objects.clone(), name)).await?;
+    }
+}
+
+/// Takes off every finalizer, and deletes.
+async fn remove<K: Clone + fmt::Debug + DeserializeOwned>(objects: Api<K>, name: String) -> kube::Result<()> {
+    let bare = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    unless_gone(objects.patch_metadata(&name, &PatchParams::default(), &bare).await)?;
+    unless_gone(objects.delete(&name, &DeleteParams::background().grace_period(0)).await)
+}
+
+fn unless_gone<T>(done: kube::Result<T>) -> kube::Result<()> {
+    match done {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        done => done.map(drop),
     }
 }

@@ -51,7 +51,7 @@ impl Scale {
 pub(crate) enum Name {
     /// A backlog of requests whose results are cached.
     Hits,
-    /// The same at half of what the floor can do, one by one.
+    /// The same at half of what can be done, one by one.
     Latency,
     /// A backlog of requests that need a Job each.
     Creates,

@@ -30,6 +30,15 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The contenders of a round in their order: there and back, so that nobody is always the first.
+pub(crate) fn there_and_back<T>(contenders: impl IntoIterator<Item = T>, round: usize) -> Vec<T> {
+    let mut order: Vec<T> = contenders.into_iter().collect();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
 /// The median of the ratios of what was measured side by side.
 ///
 /// Both of a pair stand next to each other in time, so that what the machine does slowly cancels out.

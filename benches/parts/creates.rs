@@ -18,7 +18,7 @@ use crate::contender::{Running, this_program};
 use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
 use crate::held::{self, held};
-use crate::measure::ratio::{median, of_pairs};
+use crate::measure::ratio::{median, of_pairs, there_and_back};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -46,11 +46,7 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
     let manifest = held::manifest(stack, &broker, &client).await?;
     let (mut floor, mut ours) = (Vec::new(), Vec::new());
     for round in 0..scale.rounds {
-        let mut order = [true, false];
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for is_floor in order {
+        for is_floor in there_and_back([true, false], round) {
             cluster::clear_jobs(&client).await?;
             let seen = Seen::start(&client).await?;
             let run = match is_floor {

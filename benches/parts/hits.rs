@@ -9,7 +9,7 @@ use crate::cached::Cached;
 use crate::contender::Contender;
 use crate::contenders::{Dispatcher, Floor, celery, dispatcher, echo, tutorial};
 use crate::drain::{Drain, drain};
-use crate::measure::ratio::{median, of_pairs};
+use crate::measure::ratio::{median, of_pairs, there_and_back};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -43,15 +43,11 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
     })
 }
 
-/// Each round once through all, there and back, so that neither is always the first.
+/// Each round once through all.
 async fn rounds(stack: &Stack, broker: &Broker, contenders: &[Contender], scale: &Scale) -> Result<Vec<Vec<Drain>>> {
     let mut drains = vec![Vec::new(); contenders.len()];
     for round in 0..scale.rounds {
-        let mut order: Vec<usize> = (0..contenders.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for at in order {
+        for at in there_and_back(0..contenders.len(), round) {
             let contender = &contenders[at];
             let count = (scale.backlog as f64 * contender.share) as usize;
             let drained = drain(stack, broker, contender, scale.queues, count).await?;

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use lapin::options::BasicPublishOptions;
-use lapin::{Channel, Connection, ConnectionProperties};
+use anyhow::{Result, ensure};
+use futures_util::TryStreamExt;
+use futures_util::stream::FuturesUnordered;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Connection, ConnectionProperties, PublisherConfirm};
 use serde::Serialize;
 use serde_json::json;
 
@@ -12,13 +14,15 @@ use super::Scale;
 use crate::broker::Broker;
 use crate::cached::Cached;
 use crate::contender::{Contender, Running};
-use crate::contenders::{Dispatcher, Floor, dispatcher, echo};
+use crate::contenders::echo_and_dispatcher;
 use crate::drain::{REPLIES, drain};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
 /// Requests are sent in handfuls, this far apart.
 const HANDFUL: Duration = Duration::from_millis(10);
+/// What the broker has not confirmed is still in the client, which would drop it with the connection.
+const UNCONFIRMED: usize = 10_000;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Much longer than a backlog of the whole length takes.
 const PATIENCE: u32 = 4;
@@ -40,9 +44,7 @@ struct Run {
 pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
     let broker = Broker::connect(stack.amqp()).await?;
     let cached = Cached::prepare(stack, &broker, 500).await?;
-    let message = cached.requests();
-    let contenders =
-        [echo(stack, Floor::F0, cached.answer_bytes, message(0), &[]), dispatcher(Dispatcher::of(stack), message)];
+    let contenders = echo_and_dispatcher(stack, &cached);
     let mut table = Table::new(&[
         "",
         "peak, /s",
@@ -108,10 +110,12 @@ async fn once(stack: &Stack, broker: &Broker, contender: &Contender, scale: &Sca
     })
 }
 
-/// Sends at a rate for a time, or as fast as the broker takes it; how many.
+/// Sends at a rate for a time, or as fast as the broker confirms it; how many.
 async fn flood(url: &str, contender: &Contender, rate: f64, length: Duration) -> Result<usize> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let mut unconfirmed = FuturesUnordered::new();
     let mut handfuls = tokio::time::interval(HANDFUL);
     let begun = Instant::now();
     let (mut sent, mut told) = (0, begun);
@@ -119,23 +123,24 @@ async fn flood(url: &str, contender: &Contender, rate: f64, length: Duration) ->
         handfuls.tick().await;
         let due = (begun.elapsed().as_secs_f64() * rate) as usize;
         while sent < due && begun.elapsed() < length {
-            send(&channel, contender, sent).await?;
+            unconfirmed.push(send(&channel, contender, sent).await?);
             sent += 1;
+            while unconfirmed.len() > UNCONFIRMED {
+                unconfirmed.try_next().await?;
+            }
         }
         if told.elapsed() > LOOK_EVERY {
             told = Instant::now();
             eprintln!("{:.0} s: {sent} sent", begun.elapsed().as_secs_f64());
         }
     }
-    connection.close(200, "done".into()).await.context("the last of what was sent is written")?;
+    while unconfirmed.try_next().await?.is_some() {}
     Ok(sent)
 }
 
-async fn send(channel: &Channel, contender: &Contender, number: usize) -> Result<()> {
+async fn send(channel: &Channel, contender: &Contender, number: usize) -> Result<PublisherConfirm> {
     let message = (contender.message)(number);
     let queue = contender.queue.as_str();
-    channel
-        .basic_publish("".into(), queue.into(), BasicPublishOptions::default(), &message.body, message.properties)
-        .await?;
-    Ok(())
+    let options = BasicPublishOptions::default();
+    Ok(channel.basic_publish("".into(), queue.into(), options, &message.body, message.properties).await?)
 }

@@ -8,7 +8,7 @@ use crate::broker::{Broker, Message};
 use crate::cached::Cached;
 use crate::contenders::{Dispatcher, dispatcher};
 use crate::drain::drain;
-use crate::measure::ratio::{median, of_pairs};
+use crate::measure::ratio::{median, of_pairs, there_and_back};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -29,11 +29,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
     let counts = [good, good * EVERY / (EVERY - 1)];
     let mut rates = [Vec::new(), Vec::new()];
     for round in 0..scale.rounds {
-        let mut order = [0, 1];
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for at in order {
+        for at in there_and_back([0, 1], round) {
             let drained = drain(stack, &broker, &contenders[at], scale.queues, counts[at]).await?;
             let of_good = drained.rate * good as f64 / counts[at] as f64;
             eprintln!("round {round}: {} {of_good:.0} good ones a second", ["clean", "spoilt"][at]);
