@@ -31,6 +31,8 @@ async fn a_failure_is_not_cached_and_sending_again_is_a_new_try() {
     let mut producer = world.producer().await;
     let request = || Request::template("script", &json!({"script": "exit 1"}));
     let first = producer.ask(request()).await;
+    // Until it is let go its Job can be joined, which is no new try.
+    world.settled().await;
     let second = producer.ask(request()).await;
     assert_eq!((first.state(), second.state(), second.served_by()), ("failed", "failed", "executed"));
     assert_ne!(first.data()["job"]["uid"], second.data()["job"]["uid"]);

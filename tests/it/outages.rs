@@ -116,7 +116,6 @@ async fn connections_closed_by_the_operator_are_built_anew() {
     let dispatcher = world.dispatcher().await;
     let producer = world.producer().await;
     let owed = send(&producer, "before", 5).await;
-    // What is on its way to a connection that goes would be lost with it.
     let replies = producer.replies.clone();
     drop(producer);
     for _ in 0..2 {
@@ -141,7 +140,9 @@ async fn six_that_lose_their_connections_at_once_come_back_with_a_few_tries() {
     let owed = send(&producer, "herd", 12).await;
     let replies = producer.replies.clone();
     drop(producer);
-    eventually("every connection to close", async || (world.broker.close_connections() >= 12).then_some(())).await;
+    // Closed once and all at once: whoever comes back meanwhile would be closed again.
+    eventually("every connection is known", async || (world.broker.connections().len() == 6 * 3).then_some(())).await;
+    assert_eq!(world.broker.close_connections(), 6 * 3);
     let mut producer = Producer::connect_without_queue(&world.broker.url(), &replies).await;
     let events = all_answers(&mut producer, &owed).await;
     assert_agreement(&events);
@@ -150,7 +151,7 @@ async fn six_that_lose_their_connections_at_once_come_back_with_a_few_tries() {
         dispatcher.ready().await;
         let reconnects = dispatcher.metric("jobquay_reconnects_total", "");
         println!("{reconnects} reconnects");
-        assert!((1.0..=12.0).contains(&reconnects), "{reconnects} reconnects");
+        assert!((3.0..=12.0).contains(&reconnects), "{reconnects} reconnects");
     }
     world.settled().await;
 }
@@ -204,12 +205,11 @@ async fn an_alarm_of_the_broker_delays_answers_and_loses_none() {
     ] {
         let owed = send(&producer, name, 8).await;
         STACK.rabbitmqctl(&raise);
-        let early = producer.event_within(Duration::from_secs(12)).await;
+        tokio::time::sleep(Duration::from_secs(12)).await;
         STACK.rabbitmqctl(&lower);
         let begun = std::time::Instant::now();
-        let mut events = all_answers(&mut producer, &owed).await;
+        let events = all_answers(&mut producer, &owed).await;
         println!("{name}: all answered {:.1} s after the alarm", begun.elapsed().as_secs_f64());
-        events.extend(early);
         assert_agreement(&events);
         assert!(events.iter().all(|event| event.state() == "succeeded"), "{name}");
         dispatcher.ready().await;

@@ -99,14 +99,20 @@ impl Broker {
         }
     }
 
-    /// Closes every connection of the virtual host, as an operator can; how many.
-    pub(crate) fn close_connections(&self) -> usize {
+    /// The names of the connections that the management plugin knows of, which it does some seconds late.
+    pub(crate) fn connections(&self) -> Vec<String> {
         let Ok(Value::Array(connections)) =
             self.call("GET", &format!("vhosts/{}/connections", self.vhost), &Value::Null)
         else {
-            return 0;
+            return Vec::new();
         };
-        let names = connections.iter().map(|connection| connection["name"].as_str().expect("a connection has a name"));
+        let name = |connection: &Value| connection["name"].as_str().expect("a connection has a name").to_owned();
+        connections.iter().map(name).collect()
+    }
+
+    /// Closes all of them, as an operator would; returns how many there were to close.
+    pub(crate) fn close_connections(&self) -> usize {
+        let names = self.connections().into_iter();
         // One may have gone by itself.
         names
             .map(|name| name.replace(' ', "%20").replace("->", "-%3E"))

@@ -3,7 +3,8 @@
 use futures_util::StreamExt;
 use lapin::message::BasicGetMessage;
 use lapin::options::{
-    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
@@ -133,6 +134,8 @@ impl Producer {
             .ok()?
             .expect("the reply queue lives")
             .expect("a delivery");
+        // Over a connection that has just gone it fails, and the event comes again over the next.
+        let _ = delivery.ack(BasicAckOptions::default()).await;
         let properties = &delivery.properties;
         let text = |text: &Option<lapin::types::ShortString>| text.as_ref().map(ToString::to_string);
         Some(Event {
@@ -183,7 +186,10 @@ async fn open(url: &str) -> (Connection, Channel) {
     (connection, channel)
 }
 
+/// Nothing is lost that was not read: what a connection takes with it when it goes comes again.
 async fn consume(channel: &Channel, queue: &str) -> Consumer {
-    let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-    channel.basic_consume(queue.into(), "".into(), no_ack, FieldTable::default()).await.expect("a consumer")
+    channel
+        .basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
+        .await
+        .expect("a consumer")
 }
