@@ -39,8 +39,8 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
     for contender in &contenders {
         full.push(drain(stack, &broker, contender, scale.queues, scale.backlog / 4).await?.rate);
     }
-    // The generator takes its part of the machine, so it is half of what the slower of them can do.
-    let rate = full.iter().copied().fold(f64::INFINITY, f64::min) / 2.0;
+    // Sending and reading takes about as much of the machine as answering, and none of it while a backlog is worked off.
+    let rate = full.iter().copied().fold(f64::INFINITY, f64::min) / 4.0;
     let mut runs = vec![Vec::new(); contenders.len()];
     for round in 0..scale.rounds {
         let plan = Plan { rate, length: LENGTH, seed: round as u64 };
