@@ -12,13 +12,20 @@ const OPEN_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Breaker {
     started: Instant,
     failures: AtomicU32,
+    /// Milliseconds after `started` at which the cache answered last.
+    answered: AtomicU64,
     /// Milliseconds after `started`; 0 is closed.
     open_until: AtomicU64,
 }
 
 impl Breaker {
     pub(super) fn new() -> Self {
-        Self { started: Instant::now(), failures: AtomicU32::new(0), open_until: AtomicU64::new(0) }
+        Self {
+            started: Instant::now(),
+            failures: AtomicU32::new(0),
+            answered: AtomicU64::new(0),
+            open_until: AtomicU64::new(0),
+        }
     }
 
     /// Whether a call may be made at `now`. While open, one caller per period is let through.
@@ -36,7 +43,8 @@ impl Breaker {
                 .is_ok()
     }
 
-    pub(super) fn succeeded(&self) {
+    pub(super) fn succeeded(&self, now: Instant) {
+        self.answered.store(self.millis(now), Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
         self.open_until.store(0, Ordering::Relaxed);
     }
@@ -45,6 +53,11 @@ impl Breaker {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
             self.open_until.store(self.millis(now) + OPEN_FOR.as_millis() as u64, Ordering::Relaxed);
         }
+    }
+
+    /// When the cache answered anybody last.
+    pub(super) fn answered(&self) -> Instant {
+        self.started + Duration::from_millis(self.answered.load(Ordering::Relaxed))
     }
 
     fn millis(&self, now: Instant) -> u64 {
@@ -69,7 +82,7 @@ mod tests {
         let later = now + OPEN_FOR + Duration::from_millis(5);
         assert!(breaker.admits(later), "one may try");
         assert!(!breaker.admits(later), "and only one");
-        breaker.succeeded();
+        breaker.succeeded(later);
         assert!(breaker.admits(later));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tracing::{info, warn};
 
@@ -214,19 +215,43 @@ impl Store {
         limit: Duration,
         call: impl Future<Output = redis::RedisResult<T>>,
     ) -> Result<T, String> {
-        let answer = match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("no answer within {limit:?}")),
+        let answer = match self.while_it_answers(limit, call).await {
+            Some(answer) => answer.map_err(|error| error.to_string()),
+            None => Err(format!("no answer within {limit:?}")),
         };
         self.note(answer.as_ref().err());
         answer
+    }
+
+    /// Until nothing has come from the cache for `limit`. All calls share one connection, and it answers them in their order:
+    /// while it answers those before this one, what takes long is the queue of our own, and to give up would be to compute a
+    /// result that is there. The same where this process was not given the processor: it has missed what came meanwhile.
+    async fn while_it_answers<T>(&self, limit: Duration, call: impl Future<Output = T>) -> Option<T> {
+        let mut call = std::pin::pin!(call);
+        let begun = Instant::now();
+        let mut until = begun + limit;
+        loop {
+            if let Ok(answer) = tokio::time::timeout_at(until.into(), &mut call).await {
+                return Some(answer);
+            }
+            let now = Instant::now();
+            let overslept = now.saturating_duration_since(until) > limit / 4;
+            let heard = if overslept { now } else { self.breaker.answered() };
+            let later = (heard + limit).min(begun + self.write_timeout);
+            if later <= until {
+                // What arrives in this moment is not handed out yet.
+                tokio::task::yield_now().await;
+                return call.as_mut().now_or_never();
+            }
+            until = later;
+        }
     }
 
     /// Follows the state of the cache, and says so once when it changes.
     fn note(&self, failure: Option<&String>) {
         let was_up = self.health.is_up(Edge::Cache);
         match failure {
-            None => self.breaker.succeeded(),
+            None => self.breaker.succeeded(Instant::now()),
             Some(_) => self.breaker.failed(Instant::now()),
         }
         self.health.set(Edge::Cache, failure.is_none());

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use kube::api::DeleteParams;
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
@@ -116,4 +117,28 @@ async fn a_failover_that_loses_the_last_writes_costs_only_what_they_were() {
     assert_eq!((again.served_by(), again.result("sha256")), ("executed", lost.result("sha256")));
     recorder.assert_sound();
     world.settled().await;
+}
+
+/// They go over one connection and are answered one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn lookups_that_wait_behind_others_are_hits_while_redis_answers_those() {
+    let world = World::new("behind").await;
+    let recorder = world.recorder();
+    let links = Links::start(&world).await;
+    let _dispatcher =
+        world.dispatcher_in(&links.environment(), &["cache.lookup_timeout=200ms", "cache.write_timeout=30s"]).await;
+    let mut producer = world.producer().await;
+    let large = || script("head -c 20000 /dev/zero | tr '\\0' x");
+    let first = producer.ask(large()).await;
+    world.settled().await;
+    // It would lead whoever missed the result to it.
+    let job = world.the_job().await.metadata.name.unwrap_or_default();
+    world.jobs().delete(&job, &DeleteParams::background()).await.expect("a delete");
+    // Every 20 ms one of them can pass, and two seconds go by until the last has.
+    links.poison(Link::Redis, "bandwidth", &json!({"rate": 1000}));
+    producer.send_many((0..100).map(|_| large())).await;
+    for event in producer.events(100).await {
+        assert_eq!((event.served_by(), event.result("sha256")), ("cache", first.result("sha256")));
+    }
+    assert_eq!(recorder.jobs(), 1);
 }
