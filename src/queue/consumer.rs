@@ -3,8 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::try_join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::{Connection, Event};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -148,7 +148,11 @@ impl Consumer {
                         return Err(Error::Amqp { action: "keep the connection", source });
                     }
                 }
-                delivery = sources.next() => drop(handlers.spawn(handle(delivery?))),
+                handful = sources.next_handful() => {
+                    // Side by side in one task: what they wait for comes together too, and wakes it once.
+                    let handling: FuturesUnordered<_> = handful?.into_iter().map(handle).collect();
+                    handlers.spawn(handling.for_each(|()| std::future::ready(())));
+                }
                 Some(_) = handlers.join_next() => {}
             }
         }
@@ -166,7 +170,6 @@ async fn drain(
     handlers: &mut JoinSet<()>,
     acknowledging: impl Future<Output = Result<Vec<()>, Error>>,
 ) -> Result<(), Error> {
-    let held = handlers.len();
     let finishing = async {
         let handed_back = sources.close().await?;
         while handlers.join_next().await.is_some() {}
@@ -174,7 +177,7 @@ async fn drain(
     };
     // Nobody takes deliveries any more then, and what was said of them is told to its end.
     let (handed_back, _) = tokio::try_join!(finishing, acknowledging)?;
-    info!(held, handed_back, "stopped consuming");
+    info!(handed_back, "stopped consuming");
     // What the broker says to the goodbye changes nothing.
     let _ = call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await;
     Ok(())

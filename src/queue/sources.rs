@@ -1,8 +1,8 @@
 //! The queues that one session consumes: requests, and the pending queue of each lane. Every queue has a
 //! channel of its own, so that what waits in a full lane takes nothing from the requests' prefetch.
 
-use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, once, select_all};
+use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection};
@@ -12,6 +12,9 @@ use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, pending_queue, short}
 
 /// Requests of one lane that wait in hand; those that are held up by a limit of their own let others pass.
 const LANE_PREFETCH: u16 = 64;
+
+/// What is worth taking at once: more wakes nobody less often.
+const HANDFUL: usize = 64;
 
 /// Open consumers, and what they bring. What becomes of that is told to the broker by their acknowledgers.
 pub(super) struct Sources {
@@ -67,13 +70,24 @@ impl Sources {
 
     /// The next delivery of any queue. An error is the end of the session: also a consumer that the
     /// broker has ended unasked. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Delivery, Error> {
+    async fn next(&mut self) -> Result<Delivery, Error> {
         match self.deliveries.next().await {
             Some(Ok(Source::Ended(queue))) => Err(Error::Cancelled(queue)),
             Some(Ok(source)) => Ok(self.delivery(source).expect("an end was told above")),
             Some(Err(error)) => Err(error),
             None => Err(Error::Cancelled(REQUESTS.to_owned())),
         }
+    }
+
+    /// The next delivery, and others that are there already: at most [`HANDFUL`]. Fails as [`Self::next`] does. Cancel safe.
+    pub(super) async fn next_handful(&mut self) -> Result<Vec<Delivery>, Error> {
+        let mut handful = vec![self.next().await?];
+        while handful.len() < HANDFUL {
+            // What is in hand when another fails comes again, as everything of a session that ends.
+            let Some(next) = self.next().now_or_never() else { break };
+            handful.push(next?);
+        }
+        Ok(handful)
     }
 
     /// Takes nothing more and hands back what was not begun; returns how many that were.
