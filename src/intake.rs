@@ -16,6 +16,7 @@ mod lookup;
 mod patience;
 mod place;
 mod quest;
+mod single_flight;
 mod undertaker;
 
 use std::panic::AssertUnwindSafe;
@@ -42,6 +43,8 @@ use crate::rules;
 use crate::slots::Slots;
 use crate::telemetry::metrics::Metrics;
 
+pub use single_flight::SingleFlight;
+
 /// Everything that a request meets on its way.
 pub struct Intake {
     pub rules: rules::Current,
@@ -51,6 +54,7 @@ pub struct Intake {
     pub overflow: Arc<Overflow>,
     pub parking: Parking,
     pub slots: Slots,
+    pub creating: SingleFlight,
     /// In bytes.
     pub max_body: u64,
     pub default_reply: Option<String>,

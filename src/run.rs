@@ -18,7 +18,7 @@ use crate::completion::Completion;
 use crate::config::Config;
 use crate::domain::lanes::Lanes;
 use crate::http::{self, Pages};
-use crate::intake::Intake;
+use crate::intake::{Intake, SingleFlight};
 use crate::members::Membership;
 use crate::overdue::{self, Clock};
 use crate::queue::{Consumer, Overflow, Parking, PoisonConsumer, publisher};
@@ -98,6 +98,7 @@ async fn start(
         replies: Arc::clone(&replies),
         overflow: Arc::clone(&overflow),
         parking,
+        creating: SingleFlight::default(),
         slots: slots.clone(),
         max_body: config.intake.max_body,
         default_reply: config.replies.default.clone(),

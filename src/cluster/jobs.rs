@@ -17,7 +17,7 @@ use super::placement::{Claim, Placement};
 use super::{Clients, Error, Sighting, call};
 use crate::crash;
 use crate::domain::event::JobInfo;
-use crate::domain::job::{Load, Standing, attempts, holds_claim, standing};
+use crate::domain::job::{Load, Standing, attempts, finalizer_index, holds_claim, load, standing};
 use crate::domain::manifest::{OPEN, Plan};
 use crate::domain::namespaces::Namespaces;
 use crate::domain::rejection::{Code, Rejection};
@@ -80,8 +80,18 @@ impl Jobs {
         };
         match self.create(&job, claim.looked_up).await {
             Ok(None) => Ok(Placement::TooSlow),
-            Ok(Some(uid)) => {
+            Ok(Some(created)) => {
                 self.metrics.jobs_created.inc();
+                let uid = created.metadata.uid.clone().unwrap_or_default();
+                if let Some(finalizer_index) = finalizer_index(&created) {
+                    let target = Target {
+                        namespace: plan.namespace.clone(),
+                        name: plan.name(),
+                        uid: uid.clone(),
+                        finalizer_index,
+                    };
+                    self.known.created(plan.lock, target, load(&created), creator.id());
+                }
                 Ok(Placement::Created { uid })
             }
             Err(error) if error.status().is_some_and(Status::is_already_exists) => {
@@ -122,7 +132,8 @@ impl Jobs {
     pub async fn join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
         // Whoever may stand there already, or wants to know more of it, has to read it.
         let needs_no_look = claim.may_join && !claim.earlier.is_possible() && !claim.wants_new;
-        if let Some((target, load)) = self.known.of(&plan.lock).filter(|_| needs_no_look) {
+        let known = || self.known.to_join(&plan.lock, &claim.waiter.id());
+        if let Some((target, load)) = needs_no_look.then(known).flatten() {
             match self.join_target(plan, claim, target, load).await? {
                 Placement::Moved => {}
                 placement => return Ok(placement),
@@ -167,11 +178,11 @@ impl Jobs {
         match self.joiner.join(target.clone(), load, claim.waiter.clone()).await? {
             JoinVerdict::Joined(load) => {
                 self.metrics.jobs_joined.inc();
-                self.known.remember(plan.lock, target, load);
+                self.known.joined(plan.lock, target, load);
                 Ok(Placement::Joined)
             }
             JoinVerdict::Full => {
-                self.known.remember(plan.lock, target.clone(), Load::FULL);
+                self.known.joined(plan.lock, target.clone(), Load::FULL);
                 Ok(Placement::Full(target))
             }
             JoinVerdict::Moved => {
@@ -212,8 +223,8 @@ impl Jobs {
         Ok(marked)
     }
 
-    /// The Job's uid; `None` when the lookup that said "miss" is too old by now to create on it.
-    async fn create(&self, job: &Job, looked_up: Instant) -> Result<Option<String>, Error> {
+    /// The Job as it was created; `None` when the lookup that said "miss" is too old by now to create on it.
+    async fn create(&self, job: &Job, looked_up: Instant) -> Result<Option<Job>, Error> {
         let _write = self.write_slot().await;
         if looked_up.elapsed() > LOOKUP_HOLDS {
             return Ok(None);
@@ -221,8 +232,7 @@ impl Jobs {
         let (jobs, params) = (self.writer(), PostParams::default());
         let job = call("create a Job", self.call_timeout, jobs.create(&params, job)).await;
         crash::point("create-sent");
-        let job = job?;
-        Ok(Some(job.metadata.uid.unwrap_or_default()))
+        Ok(Some(job?))
     }
 
     /// Asks the API server whether it would accept a Job, without creating one.

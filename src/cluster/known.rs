@@ -1,4 +1,4 @@
-//! Jobs that were joined of late, so that the next equal request need not read the whole Job again, which
+//! Jobs that were created or joined of late, so that the next equal request need not read the whole Job again, which
 //! can carry 64 KiB of waiters. What is known here may be outdated: every patch tests it.
 
 use std::collections::HashMap;
@@ -12,27 +12,48 @@ use crate::domain::key::RequestKey;
 const REMEMBERED: usize = 1024;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known(Arc<Mutex<HashMap<RequestKey, (Target, Load)>>>);
+pub(super) struct Known(Arc<Mutex<HashMap<RequestKey, KnownJob>>>);
+
+#[derive(Debug)]
+struct KnownJob {
+    target: Target,
+    load: Load,
+    /// The id of the waiter that created it, where that was here.
+    creator: Option<String>,
+}
 
 impl Known {
-    pub(super) fn of(&self, lock: &RequestKey) -> Option<(Target, Load)> {
-        self.map().get(lock).cloned()
+    /// The Job, where this waiter need not read it: the same request may have been sent twice at once, and
+    /// what its first copy has written on the Job that it created must not be written over.
+    pub(super) fn to_join(&self, lock: &RequestKey, waiter: &str) -> Option<(Target, Load)> {
+        let map = self.map();
+        let job = map.get(lock).filter(|job| job.creator.as_deref() != Some(waiter))?;
+        Some((job.target.clone(), job.load))
     }
 
-    pub(super) fn remember(&self, lock: RequestKey, target: Target, load: Load) {
+    pub(super) fn created(&self, lock: RequestKey, target: Target, load: Load, creator: String) {
+        self.insert(lock, KnownJob { target, load, creator: Some(creator) });
+    }
+
+    pub(super) fn joined(&self, lock: RequestKey, target: Target, load: Load) {
+        let before = self.map().remove(&lock).filter(|before| before.target == target);
+        self.insert(lock, KnownJob { target, load, creator: before.and_then(|before| before.creator) });
+    }
+
+    fn insert(&self, lock: RequestKey, job: KnownJob) {
         let mut map = self.map();
         if map.len() >= REMEMBERED {
             map.clear();
         }
-        map.insert(lock, (target, load));
+        map.insert(lock, job);
     }
 
     /// The Job is not what it was.
     pub(super) fn forget(&self, target: &Target) {
-        self.map().retain(|_, (known, _)| known != target);
+        self.map().retain(|_, job| job.target != *target);
     }
 
-    fn map(&self) -> MutexGuard<'_, HashMap<RequestKey, (Target, Load)>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<RequestKey, KnownJob>> {
         // Each change is one insertion or removal, so a panic leaves nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
 
 use super::quest::{Quest, Unplaced};
+use super::single_flight::{Follower, Leader, Outcome};
 use super::{Decision, Intake, Unsettled};
 use crate::cluster::{Placement, Target};
 use crate::crash;
@@ -20,9 +21,9 @@ use crate::slots::{Slot, Turn};
 use crate::telemetry::chain;
 
 /// What a request may do next.
-enum Leave {
-    Begin(Slot),
-    /// A Job of its key lives: joining needs no slot.
+enum Leave<'a> {
+    Begin(Slot, Leader<'a>),
+    /// There is a Job of its key: joining needs no slot.
     Join,
     Park,
     LookAgain,
@@ -54,7 +55,7 @@ impl Intake {
                     (Some(known), _) => return Ok(known),
                     (None, Some(deadline)) => return Ok(Decision::Expired(deadline)),
                     (None, None) => match self.leave(&mut quest).await? {
-                        Leave::Begin(slot) => self.begin(&mut quest, slot, looked_up).await,
+                        Leave::Begin(slot, leader) => self.begin(&mut quest, slot, leader, looked_up).await,
                         Leave::Join => {
                             self.jobs_of(plan).join(plan, &quest.claim(looked_up)).await.map_err(Unplaced::from)
                         }
@@ -147,7 +148,13 @@ impl Intake {
     }
 
     /// Begins a Job, after taking an ended one out of the way.
-    async fn begin(&self, quest: &mut Quest<'_>, slot: Slot, looked_up: Instant) -> Result<Placement, Unplaced> {
+    async fn begin(
+        &self,
+        quest: &mut Quest<'_>,
+        slot: Slot,
+        leader: Leader<'_>,
+        looked_up: Instant,
+    ) -> Result<Placement, Unplaced> {
         let jobs = self.jobs_of(quest.plan);
         if let Some(uid) = quest.in_the_way.take() {
             jobs.delete(&quest.plan.name(), &uid).await?;
@@ -156,6 +163,9 @@ impl Intake {
         if let Placement::Created { uid } = &placement {
             crash::point("created");
             slot.became(uid);
+        }
+        if let Placement::Created { .. } | Placement::Joined = &placement {
+            leader.came_to(Outcome::Job);
         }
         Ok(placement)
     }
@@ -179,9 +189,12 @@ impl Intake {
 
     /// Whether the request may begin a Job at once, and otherwise what it does meanwhile. One that comes from
     /// its lane waits there for its turn.
-    async fn leave(&self, quest: &mut Quest<'_>) -> Result<Leave, Unsettled> {
+    async fn leave(&self, quest: &mut Quest<'_>) -> Result<Leave<'_>, Unsettled> {
         if let Some(slot) = quest.slot.take() {
-            return Ok(Leave::Begin(slot));
+            return match self.creating.lead(quest.plan.lock) {
+                Ok(leader) => Ok(Leave::Begin(slot, leader)),
+                Err(follower) => self.follow(quest, follower).await,
+            };
         }
         let candidate = quest.candidate();
         let Quest { request, delivery, plan, .. } = quest;
@@ -196,10 +209,13 @@ impl Intake {
             return Ok(Leave::Join);
         }
         if !request.parked {
-            return Ok(match self.slots.take(ticket, &candidate) {
-                Some(slot) => Leave::Begin(slot),
-                None => Leave::Park,
-            });
+            return match self.creating.lead(plan.lock) {
+                Ok(leader) => Ok(match self.slots.take(ticket, &candidate) {
+                    Some(slot) => Leave::Begin(slot, leader),
+                    None => Leave::Park,
+                }),
+                Err(follower) => self.follow(quest, follower).await,
+            };
         }
         debug!(request.id = request.waiter.request_id, lane = plan.lane, since = %ticket.since, "waits for a slot");
         let late = async {
@@ -217,6 +233,17 @@ impl Intake {
                 Ok(Leave::LookAgain)
             }
             () = late => Ok(Leave::LookAgain),
+            held = quest.patience.over(&self.stop) => Err(held),
+        }
+    }
+
+    /// Waits for what an equal request comes to, which is about to create.
+    async fn follow(&self, quest: &Quest<'_>, follower: Follower) -> Result<Leave<'_>, Unsettled> {
+        tokio::select! {
+            outcome = follower.outcome() => Ok(match outcome {
+                Outcome::Job => Leave::Join,
+                Outcome::Nothing => Leave::LookAgain,
+            }),
             held = quest.patience.over(&self.stop) => Err(held),
         }
     }

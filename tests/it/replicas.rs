@@ -65,6 +65,24 @@ fn leases(world: &World) -> Api<Lease> {
     Api::namespaced(world.client.clone(), &world.name)
 }
 
+/// Of the creates that are refused, the API server bears the cost.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_replica_tries_to_create_the_job_of_equal_requests_once() {
+    let world = World::new("one-create").await;
+    let recorder = world.recorder();
+    let dispatchers = three(&world, &[]).await;
+    let mut producer = world.producer().await;
+    dispatchers.iter().for_each(|one| one.signal("-STOP"));
+    producer.send_many((0..600).map(|_| script("sleep 2; echo equal"))).await;
+    dispatchers.iter().for_each(|one| one.signal("-CONT"));
+    let events = producer.events(600).await;
+    assert_eq!((recorder.jobs(), answers(&events).len()), (1, 600));
+    let refused: Vec<_> =
+        dispatchers.iter().map(|one| one.metric("jobquay_conflicts_total", "kind=\"exists\"")).collect();
+    assert!(refused.iter().all(|refused| *refused <= 1.0), "{refused:?}");
+    world.settled().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_share_the_work_and_nobody_is_answered_twice() {
     let world = World::new("replicas").await;
