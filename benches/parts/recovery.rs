@@ -159,7 +159,8 @@ async fn end_some(client: &Client, jobs: &Api<Job>) -> Result<()> {
     for job in some {
         let now = Timestamp::now();
         let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "BackoffLimitExceeded", "lastProbeTime": now, "lastTransitionTime": now});
-        let failed = json!({"status": {"startTime": now, "conditions": [condition("FailureTarget"), condition("Failed")]}});
+        let failed =
+            json!({"status": {"startTime": now, "conditions": [condition("FailureTarget"), condition("Failed")]}});
         let name = job.metadata.name.context("a Job without a name")?;
         jobs.patch_status(&name, &PatchParams::default(), &Patch::Merge(failed)).await?;
     }

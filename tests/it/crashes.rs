@@ -66,13 +66,13 @@ pub(crate) fn assert_agreement(events: &[Event]) {
     }
 }
 
-/// Acknowledged before the Job exists would be lost here.
 /// Everyone, and nobody twice.
 pub(crate) fn assert_told_once(events: &[Event], owed: &HashSet<String>) {
     assert_agreement(events);
     assert_eq!(events.len(), owed.len(), "nobody is told twice");
 }
 
+/// Acknowledged before the Job exists would be lost here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_found_no_place_before_the_kill_is_not_lost() {
     let world = World::alone("no-place").await;
