@@ -152,7 +152,7 @@ async fn unharmed(world: &World, dispatcher: &Dispatcher, producer: &mut Produce
     let begun = Instant::now();
     let event = producer.ask(good()).await;
     assert_eq!((event.state(), event.served_by()), ("succeeded", "cache"));
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     eventually("nothing is left in the queue", async || {
         let queue = world.broker.queue("jobquay.requests");
         (queue["messages_ready"] == 0 && queue["messages_unacknowledged"] == 0).then_some(())

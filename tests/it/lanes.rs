@@ -192,7 +192,7 @@ async fn a_deadline_passes_in_a_lane_too() {
     parked(&dispatcher, 1.0).await;
     let event = producer.event().await;
     assert_eq!((event.request_id(), event.state()), (id.as_str(), "expired"));
-    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(25), "{:?}", asked.elapsed());
 }
 
 /// Whoever may publish through the default exchange may publish there too, and say whose request it is.

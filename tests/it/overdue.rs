@@ -30,11 +30,11 @@ async fn given_up(world: &World, request: Request) -> (Event, Duration) {
     (event, took)
 }
 
-/// Within its limit and 5 s more. Kubernetes tells times in whole seconds, so it can be one too early.
+/// Within its limit and what a busy machine takes. Kubernetes tells times in whole seconds, so it can be one too early.
 fn assert_given_up(event: &Event, code: &str, took: Duration, limit: Duration) {
     assert_eq!((event.state(), event.error("code")), ("failed", &json!(code)), "{}", event.body);
     assert!(took + Duration::from_secs(1) >= limit, "not before its limit: {took:?}");
-    assert!(took < limit + Duration::from_secs(5), "{took:?}");
+    assert!(took < limit + Duration::from_secs(20), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,6 +209,6 @@ async fn a_job_on_a_node_that_is_lost() {
     let event = producer.event().await;
     crate::support::stack::STACK.part("start", "kubelet");
     assert_eq!(event.error("code"), "job.deadline", "{}", event.body);
-    assert!(asked.elapsed() < RUN + Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < RUN + Duration::from_secs(20), "{:?}", asked.elapsed());
     eventually("the Job is gone", async || world.all_jobs().await.is_empty().then_some(())).await;
 }
