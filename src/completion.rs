@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, warn};
 
@@ -82,6 +83,8 @@ struct Progress {
     outcome: Option<Arc<Told>>,
     answered: HashSet<Claimed>,
     started_told: bool,
+    /// As they were listed beside the last look at the Job.
+    pods: Option<Vec<Pod>>,
     overflow: Option<Reader>,
     /// The key of the worker's upload, to be removed when nobody needs it.
     upload: Option<String>,
@@ -107,7 +110,8 @@ impl Completion {
     /// Along the way, from a fresh look at the Job; whoever joins while it is walked makes it begin anew.
     async fn complete(&self, sighting: &Sighting, progress: &mut Progress) -> Result<(), Error> {
         for _ in 0..ROUNDS {
-            let Some(job) = self.owing(sighting).await? else { return self.let_go(sighting, progress).await };
+            let (job, pods) = tokio::join!(self.owing(sighting), self.list_pods(sighting, progress));
+            let Some(job) = job? else { return self.let_go(sighting, progress).await };
             let Some(ending) = job::ending(&job) else { return Ok(()) };
             crash::point("terminal-seen");
             if progress.may_still_change(&ending) {
@@ -118,7 +122,7 @@ impl Completion {
             let (cancelled, waiters): (Vec<_>, Vec<_>) =
                 waiters.into_iter().partition(|waiter| waiter.cancelled.is_some());
             self.count_unreadable(&job, unreadable);
-            let Some(told) = self.told(sighting, &job, &ending, &waiters, progress).await? else { continue };
+            let Some(told) = self.told(sighting, &job, &ending, &waiters, pods, progress).await? else { continue };
             if !std::mem::replace(&mut progress.started_told, true) && job::attempts(&job) > 0 {
                 self.announce_start(&job).await?;
             }
@@ -126,6 +130,10 @@ impl Completion {
                 // First, for its pod still runs or tries to. The finalizer keeps the Job until all are answered.
                 self.jobs.of(Some(&sighting.namespace)).delete(&sighting.name, &sighting.uid).await?;
                 continue;
+            }
+            if !matches!(ending, Ending::Succeeded | Ending::Failed { .. }) {
+                // There may be younger ones.
+                progress.pods = None;
             }
             self.answer(&job, &told, waiters, &mut progress.answered).await?;
             self.answer_overflow(&job, &told, sighting, &mut progress.overflow).await?;
@@ -148,7 +156,22 @@ impl Completion {
         if let Some(key) = progress.upload.take() {
             self.store.forget_upload(&key).await;
         }
-        Ok(self.jobs.of(Some(&sighting.namespace)).release_pods(&sighting.uid).await?)
+        let jobs = self.jobs.of(Some(&sighting.namespace));
+        let pods = match progress.pods.take() {
+            Some(pods) => pods,
+            None => jobs.pods(&sighting.uid).await?,
+        };
+        Ok(jobs.release_pods(pods).await?)
+    }
+
+    /// The pods of a Job whose result is not known yet; those of one that has ended are all there, and their
+    /// states are older than its own.
+    async fn list_pods(&self, sighting: &Sighting, progress: &mut Progress) -> Result<(), cluster::Error> {
+        if progress.outcome.is_none() {
+            progress.pods = None;
+            progress.pods = Some(self.jobs.of(Some(&sighting.namespace)).pods(&sighting.uid).await?);
+        }
+        Ok(())
     }
 
     /// The Job as it is now, if it still owes answers.

@@ -19,7 +19,7 @@ const TRIES: u32 = 5;
 
 impl Jobs {
     /// The pods of exactly this Job, and not of one that had its name before.
-    pub(super) async fn pods(&self, uid: &str) -> Result<Vec<Pod>, Error> {
+    pub async fn pods(&self, uid: &str) -> Result<Vec<Pod>, Error> {
         let selector = format!("batch.kubernetes.io/controller-uid={uid}");
         let list =
             call("list pods", self.call_timeout, self.pod_reader().list(&ListParams::default().labels(&selector)))
@@ -28,8 +28,8 @@ impl Jobs {
     }
 
     /// Lets the pods of an answered Job go.
-    pub async fn release_pods(&self, uid: &str) -> Result<(), Error> {
-        for pod in self.pods(uid).await? {
+    pub async fn release_pods(&self, pods: Vec<Pod>) -> Result<(), Error> {
+        for pod in pods {
             self.release_pod(pod).await?;
         }
         Ok(())

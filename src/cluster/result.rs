@@ -1,6 +1,5 @@
 //! What a pod wrote: its result, or why it failed.
 
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 
 use super::{Error, Jobs};
@@ -11,13 +10,9 @@ use crate::domain::template::{ResultPlan, ResultSource};
 const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 
 impl Jobs {
-    /// Reads the result of a Job that succeeded. The inner error is final: a result that is not to be
-    /// had, or not in its allowed size.
-    pub async fn result(&self, job: &Job, plan: ResultPlan) -> Result<Result<Payload, Failure>, Error> {
-        if plan.source == ResultSource::None {
-            return Ok(Ok(Payload::none()));
-        }
-        let pods = self.pods(job.metadata.uid.as_deref().unwrap_or_default()).await?;
+    /// Reads the result of a Job that succeeded from its pods. The inner error is final: a result that is not
+    /// to be had, or not in its allowed size.
+    pub async fn result(&self, pods: &[Pod], plan: ResultPlan) -> Result<Result<Payload, Failure>, Error> {
         let succeeded: Vec<_> = pods.iter().filter(|pod| phase(pod) == "Succeeded").collect();
         let Some(first) = succeeded.first() else {
             return Ok(Err(Failure::of_result(FailureCode::ResultLost, "the Job succeeded, but its pod is gone")));
@@ -49,9 +44,8 @@ impl Jobs {
         Ok(Err(lost.expect("there is a pod, and each that gave nothing has left its reason")))
     }
 
-    /// What the last pod of a Job that failed told; best effort.
-    pub async fn report(&self, job: &Job) -> PodReport {
-        let pods = self.pods(job.metadata.uid.as_deref().unwrap_or_default()).await.unwrap_or_default();
+    /// What the last of the pods of a Job that failed told; best effort.
+    pub async fn report(&self, pods: &[Pod]) -> PodReport {
         let Some(pod) = pods.iter().max_by_key(|pod| (phase(pod) == "Failed", pod.metadata.creation_timestamp.clone()))
         else {
             return PodReport::default();

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::{Completion, Error, Progress};
 use crate::cache::{Entry, Kept, Upload};
-use crate::cluster::{Jobs, Sighting};
+use crate::cluster::{self, Jobs, Sighting};
 use crate::crash;
 use crate::domain::event::JobInfo;
 use crate::domain::job::{self, Ending};
@@ -55,12 +55,13 @@ impl Completion {
         job: &Job,
         ending: &Ending,
         waiters: &[Waiter],
+        pods: Result<(), cluster::Error>,
         progress: &mut Progress,
     ) -> Result<Option<Arc<Told>>, Error> {
         if let Some(told) = &progress.outcome {
             return Ok(Some(Arc::clone(told)));
         }
-        let outcome = self.capture(job, ending, progress).await?;
+        let outcome = self.capture(job, ending, pods, progress).await?;
         crash::point("result-captured");
         let lost = *ending == Ending::Succeeded && matches!(outcome, Outcome::Failed(_));
         let before = if lost { self.told_before(job).await } else { None };
@@ -82,19 +83,32 @@ impl Completion {
         (Some(&entry.job.uid) == job.metadata.uid.as_ref()).then(|| Told::of_entry(entry))
     }
 
-    async fn capture(&self, job: &Job, ending: &Ending, progress: &mut Progress) -> Result<Outcome, Error> {
+    async fn capture(
+        &self,
+        job: &Job,
+        ending: &Ending,
+        pods: Result<(), cluster::Error>,
+        progress: &mut Progress,
+    ) -> Result<Outcome, Error> {
         progress.upload = job::upload_key(job);
         if *ending != Ending::Succeeded {
-            return Ok(Outcome::Failed(Failure::of_job(ending, self.jobs_of(job).report(job).await)));
+            let report = self.jobs_of(job).report(progress.pods.as_deref().unwrap_or_default()).await;
+            return Ok(Outcome::Failed(Failure::of_job(ending, report)));
         }
         let unreadable = |why: String| Ok(Outcome::Failed(Failure::of_result(FailureCode::ResultUnreadable, why)));
         let Some(plan) = job::result_plan(job) else {
             return unreadable("the Job does not say where its result is, or a newer version wrote it".into());
         };
-        if plan.source == ResultSource::Redis {
-            return self.capture_upload(plan, progress).await;
+        match plan.source {
+            ResultSource::None => return Ok(Outcome::Succeeded(Payload::none())),
+            ResultSource::Redis => return self.capture_upload(plan, progress).await,
+            _ => {}
         }
-        match self.jobs_of(job).result(job, plan).await {
+        let read = match pods {
+            Ok(()) => self.jobs_of(job).result(progress.pods.as_deref().unwrap_or_default(), plan).await,
+            Err(error) => Err(error),
+        };
+        match read {
             Ok(Ok(payload)) => Ok(Outcome::Succeeded(payload)),
             Ok(Err(failure)) => Ok(Outcome::Failed(failure)),
             Err(error) if error.is_about_the_object() => {
