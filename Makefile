@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test test-crashes test-faults soak test-clients test-brokers test-upgrade bench fuzz check-docs
+.PHONY: help up down status demo test test-crashes test-faults soak test-clients test-brokers test-upgrade bench bench-quick fuzz check-docs
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -63,7 +63,10 @@ test-brokers: ## the tests that concern the broker, against RabbitMQ of other De
 # PARTS and what else `ratios run --help` names, as in BENCH='hits --rounds 3'.
 BENCH ?=
 bench: ## jobquay beside bare floors and beside what people use, as ratios; tables in target/bench/results.md
-	deploy/local/bench $(BENCH)
+	deploy/local/bench run $(BENCH)
+
+bench-quick: ## a few of these in three minutes; fails where a change has lost speed
+	deploy/local/bench guard
 
 # Any commit that can run beside this one.
 PREVIOUS ?= HEAD^

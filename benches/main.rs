@@ -12,6 +12,7 @@ mod contenders;
 mod drain;
 mod finisher;
 mod floor;
+mod goals;
 mod held;
 mod measure;
 mod open_loop;
@@ -25,12 +26,13 @@ mod stack;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::broker::QueueType;
 use crate::measure::machine;
 use crate::parts::Scale;
+use crate::report::Part;
 use crate::stack::Stack;
 
 #[derive(Debug, Parser)]
@@ -70,6 +72,8 @@ enum Command {
         #[arg(long)]
         beside: Option<PathBuf>,
     },
+    /// Measures little, and fails where a figure is worse than it was.
+    Guard,
     /// A queueing network in place of what one machine cannot hold.
     Simulate(simulate::Simulation),
     /// A pure step of a hit, so often.
@@ -106,22 +110,30 @@ async fn main() -> Result<()> {
         Command::List => floor::list::run().await,
         Command::Run { parts, rounds, backlog, queues, jobs, overload, without_peers, beside } => {
             let overload = Duration::from_secs(overload);
-            run(&parts, Scale { rounds, backlog, queues, jobs, overload, peers: !without_peers, beside }).await
+            run(&parts, &Scale { rounds, backlog, queues, jobs, overload, peers: !without_peers, beside })
+                .await
+                .map(drop)
+        }
+        Command::Guard => {
+            let lost = goals::lost(&run(&parts::QUICK, &Scale::quick()).await?);
+            ensure!(lost.is_empty(), "{}", lost.join("\n"));
+            Ok(())
         }
     }
 }
 
-async fn run(names: &[parts::Name], scale: Scale) -> Result<()> {
+async fn run(names: &[parts::Name], scale: &Scale) -> Result<Vec<Part>> {
     let stack = Stack::find()?;
     let sync = machine::sync_latency(&stack.dir)?;
     let machine = format!("{}; a synced write takes {:.2} ms", machine::describe(), sync.as_secs_f64() * 1e3);
     println!("# Measured on {machine}");
     let mut done = Vec::new();
     for name in parts::selected(names) {
-        let part = name.measure(&stack, &scale).await?;
+        let part = name.measure(&stack, scale).await?;
         println!("\n{}", part.markdown());
         done.push(part);
         report::write(&stack.dir, &machine, &done)?;
     }
-    Ok(())
+    println!("\n{}", goals::table(&done).markdown());
+    Ok(done)
 }

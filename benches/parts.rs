@@ -100,6 +100,18 @@ impl Name {
     }
 }
 
+/// Those that tell in a few minutes whether a change has lost something.
+pub(crate) const QUICK: [Name; 4] = [Name::Hits, Name::Creates, Name::Idle, Name::Instructions];
+
+impl Scale {
+    /// A few short rounds.
+    pub(crate) fn quick() -> Self {
+        let queues = QueueType::Quorum;
+        let (jobs, overload) = (0, Duration::ZERO);
+        Self { rounds: 3, backlog: 30_000, queues, jobs, overload, peers: false, beside: None }
+    }
+}
+
 /// The named ones, or all.
 pub(crate) fn selected(names: &[Name]) -> Vec<Name> {
     use clap::ValueEnum as _;

@@ -7,6 +7,9 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::goals::{self, Figure};
+use crate::measure::ratio::Interval;
+
 /// What one part came to.
 #[derive(Debug, Serialize)]
 pub(crate) struct Part {
@@ -14,6 +17,8 @@ pub(crate) struct Part {
     /// How it was measured, and what is to be known of it.
     pub(crate) notes: Vec<String>,
     pub(crate) tables: Vec<Table>,
+    /// Those of which something is promised.
+    pub(crate) figures: Vec<(Figure, Interval)>,
     /// Each single measurement.
     pub(crate) data: Value,
 }
@@ -29,7 +34,7 @@ impl Table {
         Self { columns: columns.iter().map(|&column| column.to_owned()).collect(), rows: Vec::new() }
     }
 
-    fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let mut text = line(&self.columns);
         text += &line(&vec!["---".to_owned(); self.columns.len()]);
@@ -57,6 +62,7 @@ pub(crate) fn write(dir: &Path, machine: &str, parts: &[Part]) -> Result<()> {
     for part in parts {
         let _ = write!(text, "\n{}", part.markdown());
     }
+    let _ = write!(text, "\n## Goals\n\n{}", goals::table(parts).markdown());
     std::fs::write(dir.join("results.md"), text)?;
     let json = serde_json::json!({"machine": machine, "parts": parts});
     std::fs::write(dir.join("results.json"), format!("{json:#}\n"))?;

@@ -6,11 +6,18 @@ use std::fmt;
 const DRAWS: usize = 10_000;
 
 /// A median with its bootstrap interval of 95 %.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub(crate) struct Interval {
     pub(crate) low: f64,
     pub(crate) median: f64,
     pub(crate) high: f64,
+}
+
+impl Interval {
+    /// Of what was counted.
+    pub(crate) fn exact(value: f64) -> Self {
+        Self { low: value, median: value, high: value }
+    }
 }
 
 impl fmt::Display for Interval {
@@ -37,6 +44,11 @@ pub(crate) fn there_and_back<T>(contenders: impl IntoIterator<Item = T>, round: 
         order.reverse();
     }
     order
+}
+
+/// The median of single figures.
+pub(crate) fn of_all(values: &[f64]) -> Interval {
+    of_pairs(values, &vec![1.0; values.len()])
 }
 
 /// The median of the ratios of what was measured side by side.

@@ -11,7 +11,8 @@ use crate::cached::Cached;
 use crate::contender::{Contender, Running};
 use crate::contenders::{Dispatcher, Floor, dispatcher, echo, tutorial};
 use crate::drain::REPLIES;
-use crate::measure::ratio::{median, of_pairs};
+use crate::goals::Figure;
+use crate::measure::ratio::{median, of_all, of_pairs};
 use crate::replies::{Replies, correlation_id};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
@@ -51,6 +52,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         name: "from the start of the process to its first answer".to_owned(),
         notes: vec!["a hit waits in the queue; connections, topology and the first list of Jobs are in it".to_owned()],
         tables: vec![table],
+        figures: vec![(Figure::ColdStart, of_all(&times[1]))],
         data: json!(contenders.iter().map(|contender| &contender.name).zip(&times).collect::<Vec<_>>()),
     })
 }

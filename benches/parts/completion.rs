@@ -22,6 +22,7 @@ use crate::contender::{Running, this_program};
 use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
 use crate::finisher;
+use crate::goals::Figure;
 use crate::measure::ratio::of_pairs;
 use crate::replies::{Replies, correlation_id};
 use crate::report::{Part, Table};
@@ -70,6 +71,10 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
             "{JOBS} Jobs a run, both at the same time; from the write of the condition to the message's arrival"
         )],
         tables: vec![table],
+        figures: vec![
+            (Figure::ConditionP50ToF3, of_pairs(&read(&ours, |run| run.p50), &read(&floor, |run| run.p50))),
+            (Figure::ConditionP99ToF3, of_pairs(&read(&ours, |run| run.p99), &read(&floor, |run| run.p99))),
+        ],
         data: json!({"F3": floor, "jobquay": ours}),
     })
 }

@@ -17,6 +17,7 @@ use crate::cluster::{self, Seen};
 use crate::contender::{Running, this_program};
 use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
+use crate::goals::Figure;
 use crate::held::{self, held};
 use crate::measure::ratio::{median, of_pairs, there_and_back};
 use crate::report::{Part, Table};
@@ -68,6 +69,7 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
         name: format!("misses: a backlog of {JOBS}"),
         notes: vec![format!("API requests of {JOBS} misses, up to the Jobs being there: {requests}")],
         tables: vec![table(&floor, &ours)],
+        figures: vec![(Figure::CreatesToF2, of_pairs(&read(&ours, |run| run.rate), &read(&floor, |run| run.rate)))],
         data: json!({"F2": floor, "jobquay": ours}),
     })
 }
@@ -108,9 +110,12 @@ async fn count_requests(stack: &Stack, broker: &Broker, client: &Client, scale: 
     Ok(words.map(|(of, count)| format!("{count} {of}")).collect::<Vec<_>>().join(", "))
 }
 
+fn read(runs: &[Run], of: fn(&Run) -> f64) -> Vec<f64> {
+    runs.iter().map(of).collect()
+}
+
 fn table(floor: &[Run], ours: &[Run]) -> Table {
     let mut table = Table::new(&["", "Jobs/s", "÷ F2", "µs CPU a Job", "÷ F2"]);
-    let read = |runs: &[Run], of: fn(&Run) -> f64| runs.iter().map(of).collect::<Vec<_>>();
     for (name, runs) in [("F2 bare creates, 32 in flight", floor), ("jobquay", ours)] {
         let (rate, cpu) = (read(runs, |run| run.rate), read(runs, |run| run.cpu));
         table.rows.push(vec![

@@ -66,7 +66,13 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
             cell.floor.map_or_else(String::new, |floor| format!("{:.2}", cell.rate / floor)),
         ]);
     }
-    Ok(Part { name: "grid".to_owned(), notes: Vec::new(), tables: vec![table], data: json!(cells) })
+    Ok(Part {
+        name: "grid".to_owned(),
+        notes: Vec::new(),
+        tables: vec![table],
+        figures: Vec::new(),
+        data: json!(cells),
+    })
 }
 
 async fn hits_only(stack: &Stack, broker: &Broker, queues: QueueType, body: usize, scale: &Scale) -> Result<Cell> {

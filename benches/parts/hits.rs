@@ -9,7 +9,8 @@ use crate::cached::Cached;
 use crate::contender::Contender;
 use crate::contenders::{Dispatcher, Floor, celery, dispatcher, echo, tutorial};
 use crate::drain::{Drain, drain};
-use crate::measure::ratio::{median, of_pairs, there_and_back};
+use crate::goals::Figure;
+use crate::measure::ratio::{Interval, median, of_pairs, there_and_back};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -39,6 +40,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         name: format!("Hits: a backlog of {}, {:?} queues", scale.backlog, scale.queues).to_lowercase(),
         notes: contenders.iter().map(|contender| format!("{}: {}", contender.name, contender.about)).collect(),
         tables: vec![table(&contenders, &drains)],
+        figures: figures(&contenders, &drains),
         data: json!(contenders.iter().map(|contender| &contender.name).zip(&drains).collect::<Vec<_>>()),
     })
 }
@@ -56,6 +58,26 @@ async fn rounds(stack: &Stack, broker: &Broker, contenders: &[Contender], scale:
         }
     }
     Ok(drains)
+}
+
+/// The first contender is F0, the second F1, the third this build.
+fn figures(contenders: &[Contender], drains: &[Vec<Drain>]) -> Vec<(Figure, Interval)> {
+    let rates = |at: usize| drains[at].iter().map(|drain| drain.rate).collect::<Vec<_>>();
+    let cpu = |at: usize| drains[at].iter().map(|drain| drain.cpu).collect::<Vec<_>>();
+    let mut figures = vec![
+        (Figure::HitsToF0, of_pairs(&rates(2), &rates(0))),
+        (Figure::HitsToF1, of_pairs(&rates(2), &rates(1))),
+        (Figure::CpuAHitToF0, of_pairs(&cpu(2), &cpu(0))),
+    ];
+    for (figure, peer) in [
+        (Figure::HitsACpuSecondToPython, "Python dispatcher, prefetch 1, with confirms"),
+        (Figure::HitsACpuSecondToCelery, "Celery, prefork"),
+    ] {
+        if let Some(at) = contenders.iter().position(|contender| contender.name == peer) {
+            figures.push((figure, of_pairs(&cpu(at), &cpu(2))));
+        }
+    }
+    figures
 }
 
 /// The first contender is F0, the second F1.

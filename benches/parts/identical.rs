@@ -19,7 +19,8 @@ use crate::contender::Running;
 use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
 use crate::finisher;
-use crate::measure::ratio::median;
+use crate::goals::Figure;
+use crate::measure::ratio::{Interval, median, of_all};
 use crate::replies::Replies;
 use crate::report::{Part, Table};
 use crate::stack::Stack;
@@ -53,6 +54,10 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         name: format!("{COUNT} identical requests at once, {REPLICAS} dispatchers"),
         notes: vec![format!("each of {} rounds: one Job, {COUNT} answers", runs.len())],
         tables: vec![table],
+        figures: vec![
+            (Figure::IdenticalCreates, Interval::exact(most as f64)),
+            (Figure::IdenticalLastAnswer, of_all(&runs.iter().map(|run| run.last).collect::<Vec<_>>())),
+        ],
         data: json!(runs),
     })
 }

@@ -13,6 +13,7 @@ use crate::cluster::{self, Seen};
 use crate::contender::{Running, this_program};
 use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
+use crate::goals::Figure;
 use crate::held::{self, held};
 use crate::measure::ratio::{median, of_pairs, there_and_back};
 use crate::report::{Part, Table};
@@ -66,6 +67,7 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
             "{REQUESTS_A_RUN} requests a run, one after the other; from the send to the moment when a watch shows the Job"
         )],
         tables: vec![table],
+        figures: vec![(Figure::IdleToFloor, of_pairs(&ours, &floor))],
         data: json!({"floor": floor, "jobquay": ours}),
     })
 }

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
 use serde_json::json;
 
+use crate::goals::Figure;
+use crate::measure::ratio::Interval;
 use crate::pure::Step;
 use crate::report::{Part, Table};
 
@@ -14,13 +16,20 @@ const TIMES: u64 = 500;
 pub(super) fn measure() -> Result<Part> {
     let nothing = count(Step::Nothing)?;
     let mut table = Table::new(&["step of a hit", "instructions"]);
-    let mut data = serde_json::Map::new();
+    let (mut data, mut sum) = (serde_json::Map::new(), 0);
     for step in Step::value_variants().iter().filter(|step| **step != Step::Nothing) {
         let each = count(*step)?.saturating_sub(nothing) / TIMES;
+        sum += each;
         table.rows.push(vec![format!("{step:?}").to_lowercase(), each.to_string()]);
         data.insert(format!("{step:?}").to_lowercase(), json!(each));
     }
-    Ok(Part { name: "instructions".to_owned(), notes: Vec::new(), tables: vec![table], data: data.into() })
+    Ok(Part {
+        name: "instructions".to_owned(),
+        notes: Vec::new(),
+        tables: vec![table],
+        figures: vec![(Figure::Instructions, Interval::exact(sum as f64 / 1e3))],
+        data: data.into(),
+    })
 }
 
 /// Of this program, getting ready included.

@@ -13,8 +13,9 @@ use crate::cluster::{self, Seen};
 use crate::contender::Running;
 use crate::contenders::{Dispatcher, REQUESTS, keda};
 use crate::drain::REPLIES;
+use crate::goals::Figure;
 use crate::held::held;
-use crate::measure::ratio::median;
+use crate::measure::ratio::{Interval, median};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -63,8 +64,22 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
             "KEDA 2.20.1, maxReplicaCount 1000, its default strategy; both make Jobs that never begin".to_owned(),
         ],
         tables: vec![table],
+        figures: figures(&runs),
         data: json!(runs),
     })
+}
+
+/// KEDA at its defaults is the first, tuned the second, jobquay the last.
+fn figures(runs: &[Run]) -> Vec<(Figure, Interval)> {
+    let [default, tuned, ours] = runs else { return Vec::new() };
+    let single = |peer: &Run| Interval::exact(ours.single / peer.single);
+    let backlog = |peer: &Run| Interval::exact(ours.rate / peer.rate);
+    vec![
+        (Figure::SingleToKeda, single(default)),
+        (Figure::SingleToKedaTuned, single(tuned)),
+        (Figure::BacklogToKeda, backlog(default)),
+        (Figure::BacklogToKedaTuned, backlog(tuned)),
+    ]
 }
 
 async fn alone(stack: &Stack, scale: &Scale) -> Result<Vec<Run>> {

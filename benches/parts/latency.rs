@@ -11,7 +11,8 @@ use crate::cached::Cached;
 use crate::contender::{Contender, Running};
 use crate::contenders::echo_and_dispatcher;
 use crate::drain::{REPLIES, drain};
-use crate::measure::ratio::{median, of_pairs, there_and_back};
+use crate::goals::Figure;
+use crate::measure::ratio::{Interval, median, of_pairs, there_and_back};
 use crate::open_loop::{self, Plan};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
@@ -60,6 +61,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
             LENGTH.as_secs()
         )],
         tables: vec![table(&contenders, &runs)],
+        figures: figures(&runs),
         data: json!(contenders.iter().map(|contender| &contender.name).zip(&runs).collect::<Vec<_>>()),
     })
 }
@@ -74,6 +76,13 @@ async fn once(stack: &Stack, broker: &Broker, contender: &Contender, scale: &Sca
     let measured = open_loop::run(stack.amqp(), &contender.queue, plan, &contender.message).await?;
     let latencies = QUANTILES.map(|(_, quantile)| measured.answers.value_at_quantile(quantile) as f64 / 1e3);
     Ok(Run { latencies, late: measured.is_late() })
+}
+
+/// The first contender is F0, the second this build.
+fn figures(runs: &[Vec<Run>]) -> Vec<(Figure, Interval)> {
+    let of = |contender: usize, at: usize| runs[contender].iter().map(|run| run.latencies[at]).collect::<Vec<_>>();
+    let ratio = |at| of_pairs(&of(1, at), &of(0, at));
+    vec![(Figure::LatencyP50ToF0, ratio(0)), (Figure::LatencyP99ToF0, ratio(1))]
 }
 
 fn table(contenders: &[Contender], runs: &[Vec<Run>]) -> Table {

@@ -16,6 +16,8 @@ use crate::cached::Cached;
 use crate::contender::{Contender, Running};
 use crate::contenders::echo_and_dispatcher;
 use crate::drain::{REPLIES, drain};
+use crate::goals::Figure;
+use crate::measure::ratio::Interval;
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -74,6 +76,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         name: format!("overload: twice the peak for {} s", scale.overload.as_secs()),
         notes: vec!["sending takes its part of the machine, from both alike".to_owned()],
         tables: vec![table],
+        figures: vec![(Figure::OverloadGoodputToPeak, Interval::exact(runs[1].goodput / runs[1].peak))],
         data: json!(runs),
     })
 }

@@ -19,6 +19,7 @@ use crate::contender::Running;
 use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
 use crate::finisher::Finisher;
+use crate::goals::Figure;
 use crate::measure::ratio::{median, of_pairs};
 use crate::replies::{Replies, correlation_id};
 use crate::report::{Part, Table};
@@ -53,6 +54,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         name: "from a pod's end to the answer".to_owned(),
         notes: vec![format!("{JOBS} Jobs a run, four a second; medians of the runs' medians")],
         tables: vec![table],
+        figures: vec![(Figure::PodEndToCondition, of_pairs(&answers, &conditions))],
         data: json!(runs),
     })
 }

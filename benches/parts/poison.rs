@@ -8,6 +8,7 @@ use crate::broker::{Broker, Message};
 use crate::cached::Cached;
 use crate::contenders::{Dispatcher, dispatcher};
 use crate::drain::drain;
+use crate::goals::Figure;
 use crate::measure::ratio::{median, of_pairs, there_and_back};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
@@ -46,6 +47,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         name: "10 % poison".to_owned(),
         notes: vec!["each of them is answered too: `rejected`, `request.malformed`".to_owned()],
         tables: vec![table],
+        figures: vec![(Figure::PoisonToClean, of_pairs(&rates[1], &rates[0]))],
         data: json!({"clean": rates[0], "spoilt": rates[1]}),
     })
 }

@@ -17,7 +17,9 @@ use crate::cluster::{self, NAMESPACE};
 use crate::contender::{Running, this_program};
 use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
+use crate::goals::Figure;
 use crate::held::held;
+use crate::measure::ratio::Interval;
 use crate::replies::{Replies, correlation_id};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
@@ -85,8 +87,21 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
              held a Lease on. Writes are those on Jobs and pods of which no answer is owed."
         )],
         tables: vec![memory, recovery],
+        figures: figures(&runs),
         data: json!(runs),
     })
+}
+
+/// Of the most Jobs.
+fn figures(runs: &[Run]) -> Vec<(Figure, Interval)> {
+    let Some(run) = runs.last() else { return Vec::new() };
+    let an_open_job = run.open_kib.saturating_sub(run.idle_kib) as f64 / run.jobs as f64;
+    vec![
+        (Figure::IdleMemory, Interval::exact(run.idle_kib as f64 / 1024.0)),
+        (Figure::MemoryAnOpenJob, Interval::exact(an_open_job)),
+        (Figure::PeakWhileListing, Interval::exact(run.peak_kib as f64 / run.found_kib as f64)),
+        (Figure::RecoveryToList, Interval::exact(run.first / run.list)),
+    ]
 }
 
 async fn once(stack: &Stack, scale: &Scale, count: usize) -> Result<Run> {
