@@ -1,12 +1,15 @@
 //! The way of an answer, from a Job that has ended to its release.
 //!
 //! ```text
-//! sighting ▸ fresh GET ▸ capture the result ▸ keep it ▸ event to every waiter ▸ confirm ▸ record
+//! sighting ▸ the Job ▸ capture the result ▸ keep it ▸ event to every waiter ▸ confirm ▸ record
 //!          ▸ release the Job (or, where somebody joined meanwhile, GET again) ▸ release its pods
 //! ```
 //!
 //! This order and no other: a crash between any two steps leaves the Job's finalizer, and whoever
 //! sees it next starts over and tells everyone the same. `run` says which Jobs, and when.
+//!
+//! The Job is what the watch has just shown of it, or a fresh GET: after a restart, a handover, a failed try, and where
+//! the release says that it has changed since.
 
 mod cancelled;
 mod instead;
@@ -83,6 +86,8 @@ struct Progress {
     outcome: Option<Arc<Told>>,
     answered: HashSet<Claimed>,
     started_told: bool,
+    /// The Job as the watch has just shown it, good for one try: if it is outdated, it is not released.
+    shown: Option<Box<Job>>,
     /// As they were listed beside the last look at the Job.
     pods: Option<Vec<Pod>>,
     overflow: Option<Reader>,
@@ -107,10 +112,14 @@ impl Completion {
         Semaphore::new(AT_WORK)
     }
 
-    /// Along the way, from a fresh look at the Job; whoever joins while it is walked makes it begin anew.
+    /// Along the way, from a look at the Job; whoever joins while it is walked makes it begin anew.
     async fn complete(&self, sighting: &Sighting, progress: &mut Progress) -> Result<(), Error> {
         for _ in 0..ROUNDS {
-            let (job, pods) = tokio::join!(self.owing(sighting), self.list_pods(sighting, progress));
+            let shown = progress.shown.take().filter(|job| job::finalizer_index(job).is_some());
+            let (job, pods) = match shown {
+                Some(job) => (Ok(Some(*job)), self.list_pods(sighting, progress).await),
+                None => tokio::join!(self.owing(sighting), self.list_pods(sighting, progress)),
+            };
             let Some(job) = job? else { return self.let_go(sighting, progress).await };
             let Some(ending) = job::ending(&job) else { return Ok(()) };
             crash::point("terminal-seen");

@@ -1,5 +1,5 @@
-//! The watch on Jobs that owe answers. It only says where to look: what is done about a Job is
-//! decided from a fresh GET.
+//! The watch on Jobs that owe answers. What it shows may be outdated: whatever is done about a Job is done to the
+//! version that was seen, or not at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::worklist::{News, Worklist};
+use super::worklist::{News, Over, Worklist};
 use super::{Completion, Progress};
 use crate::backoff::Backoff;
 use crate::cluster::{Jobs, Sighted, Sighting};
@@ -38,10 +38,15 @@ impl Completion {
         let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
         let mut moves = duty.clone();
         loop {
+            // The Job that is due, where the watch has just shown it.
+            let mut shown = None;
             let due = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(sighted) = sightings.next() => match list.see(sighted, &duty) {
-                    News::Ended(uid) => vec![uid],
+                    News::Ended(uid, job) => {
+                        shown = job;
+                        vec![uid]
+                    }
                     News::Started(job) => {
                         announcements.spawn(Arc::clone(&self).announce_starting(job));
                         Vec::new()
@@ -68,14 +73,13 @@ impl Completion {
                     list.all_due(&duty)
                 }
                 Some(done) = tasks.join_next_with_id() => match done {
-                    Ok((task, true)) => { list.finished(task, true); Vec::new() }
+                    Ok((task, true)) => { list.finished(task, Over::Done); Vec::new() }
                     // Its shard went to another member; it may have come back meanwhile.
-                    Ok((task, false)) => list.finished(task, false).into_iter().collect(),
+                    Ok((task, false)) => list.finished(task, Over::Left).into_iter().collect(),
                     Err(error) => {
-                        // The Job keeps its finalizer; the next survey comes back to it.
                         self.metrics.panics.inc();
                         error!(error = chain(&error), "a completion panicked");
-                        list.finished(error.id(), true);
+                        list.finished(error.id(), Over::Panicked);
                         Vec::new()
                     }
                 },
@@ -83,7 +87,8 @@ impl Completion {
             self.metrics.jobs_open.set(i64::try_from(list.open()).unwrap_or(i64::MAX));
             for uid in due {
                 let Some(sighting) = list.due(&uid, &duty).cloned() else { continue };
-                let progress = Progress { started_told: list.is_started(&uid), ..Progress::default() };
+                let started_told = list.is_started(&uid);
+                let progress = Progress { started_told, shown: shown.take(), ..Progress::default() };
                 let finish = Arc::clone(&self).finish(sighting, progress, duty.clone(), stop.clone());
                 list.begun(&uid, tasks.spawn(finish).id());
             }
