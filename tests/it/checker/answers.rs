@@ -111,6 +111,36 @@ fn two_answers_without_a_job_are_found_unless_redis_had_failed_between_them() {
     broken(&with_a_job, Invariant::I3, "b was answered in 2 ways");
 }
 
+/// Its Job has made room for another run, and the record of the answer was in Redis.
+#[test]
+fn answers_of_two_runs_are_found_unless_redis_had_failed_and_the_first_job_is_gone() {
+    let told_otherwise = |redis_failed: bool, first_is_gone: bool| {
+        let mut made = begun();
+        made.end("u1", End::Succeeded);
+        made.tell("a", "u1", "executed");
+        made.tell("b", "u1", "coalesced");
+        made.release("u1");
+        if first_is_gone {
+            made.gone("u1");
+        }
+        if redis_failed {
+            made.fail("RedisFlushed");
+        }
+        made.ask("n", run(work("k")));
+        made.create("u2", "k", "n");
+        made.join("u2", "b");
+        made.end("u2", End::Succeeded);
+        made.tell("b", "u2", "coalesced");
+        made.told().sha256 = Some("1".repeat(64));
+        made.history
+            .judge(&Budget::of(9, 9))
+            .into_iter()
+            .any(|violation| violation.what.contains("b was answered in 2"))
+    };
+    assert!(!told_otherwise(true, true));
+    assert!(told_otherwise(true, false) && told_otherwise(false, true));
+}
+
 #[test]
 fn two_hits_with_different_values_are_found_unless_somebody_has_replaced_the_value() {
     let two_hits = |mode: Mode| {

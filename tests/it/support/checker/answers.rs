@@ -53,12 +53,15 @@ fn disagreement(index: &Index<'_>, asked: &Asked) -> Option<Violation> {
     })
 }
 
-/// Whether the first answer is one that no Job of its own stands behind, and its record or the value was lost with Redis:
-/// delivered again, the request comes to what is true then.
+/// Whether nothing knows of the first answer any more: the record or the value was lost with Redis, and no Job of its own
+/// stands behind it, or that Job has made room for another run. Delivered again, or tried again after a call without an
+/// answer, the request comes to what is true then.
 fn record_was_lost(index: &Index<'_>, events: &[&Told]) -> bool {
     let (Some(first), Some(last)) = (events.first(), events.last()) else { return false };
     let without_job = first.job_uid.is_empty() || first.served_by == "cache";
-    without_job && index.history.redis_failed(first.at, last.at)
+    let another_job = !last.job_uid.is_empty() && last.job_uid != first.job_uid;
+    let is_gone = || index.jobs.get(first.job_uid.as_str()).and_then(Story::gone).is_some_and(|gone| gone < last.at);
+    index.history.redis_failed(first.at, last.at) && (without_job || another_job && is_gone())
 }
 
 /// Whether all are hits, and somebody who wanted a new result has replaced the value between them: of hits there is no

@@ -105,6 +105,10 @@ impl<'a> Story<'a> {
         self.sights.iter().find(|sight| !sight.finalizer || sight.gone).map(|sight| sight.at)
     }
 
+    pub(super) fn gone(&self) -> Option<Duration> {
+        self.sights.iter().find(|sight| sight.gone).map(|sight| sight.at)
+    }
+
     pub(super) fn claims(&self) -> &'a [Claim] {
         &self.last().claims
     }
