@@ -11,6 +11,7 @@
 //! The Job is what the watch has just shown of it, or a fresh GET: after a restart, a handover, a failed try, and where
 //! the release says that it has changed since.
 
+mod answer;
 mod cancelled;
 mod instead;
 mod run;
@@ -21,26 +22,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::Semaphore;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use crate::cache::Store;
 use crate::cluster::{self, Jobs, Released, Sighting};
 use crate::crash;
-use crate::domain::event::{Event, ResultView, ServedBy, State, Timings, Verdict};
 use crate::domain::job::{self, Ending};
-use crate::domain::key::RequestKey;
-use crate::domain::outcome::Outcome;
-use crate::domain::waiter::Waiter;
 use crate::queue::{self, Overflow, Reader};
 use crate::reply::Replies;
 use crate::telemetry::chain;
 use crate::telemetry::metrics::Metrics;
 use told::Told;
+use worklist::Over;
 
 /// Completions at work at once; each is a handful of API calls.
 const AT_WORK: usize = 32;
@@ -48,8 +45,6 @@ const AT_WORK: usize = 32;
 const ROUNDS: usize = 8;
 /// A Job that is deleted just as its pod succeeds may still get its verdict within this.
 const SETTLING: Duration = Duration::from_secs(2);
-/// Events under way for one Job: with results of a megabyte each this is what they take.
-const AT_ONCE: usize = 32;
 
 /// Everything that an answer meets on its way.
 pub struct Completion {
@@ -113,7 +108,7 @@ impl Completion {
     }
 
     /// Along the way, from a look at the Job; whoever joins while it is walked makes it begin anew.
-    async fn complete(&self, sighting: &Sighting, progress: &mut Progress) -> Result<(), Error> {
+    async fn complete(&self, sighting: &Sighting, progress: &mut Progress) -> Result<Over, Error> {
         for _ in 0..ROUNDS {
             let shown = progress.shown.take().filter(|job| job::finalizer_index(job).is_some());
             let (job, pods) = match shown {
@@ -121,7 +116,7 @@ impl Completion {
                 None => tokio::join!(self.owing(sighting), self.list_pods(sighting, progress)),
             };
             let Some(job) = job? else { return self.let_go(sighting, progress).await };
-            let Some(ending) = job::ending(&job) else { return Ok(()) };
+            let Some(ending) = job::ending(&job) else { return Ok(Over::Undone) };
             crash::point("terminal-seen");
             if progress.may_still_change(&ending) {
                 tokio::time::sleep(SETTLING / 4).await;
@@ -156,7 +151,7 @@ impl Completion {
     }
 
     /// What is left when nothing is owed any more: the overflow queue, the worker's upload, and the pods.
-    async fn let_go(&self, sighting: &Sighting, progress: &mut Progress) -> Result<(), Error> {
+    async fn let_go(&self, sighting: &Sighting, progress: &mut Progress) -> Result<Over, Error> {
         if let Some(reader) = progress.overflow.take()
             && let Err(error) = reader.finish().await
         {
@@ -170,7 +165,8 @@ impl Completion {
             Some(pods) => pods,
             None => jobs.pods(&sighting.uid).await?,
         };
-        Ok(jobs.release_pods(pods).await?)
+        jobs.release_pods(pods).await?;
+        Ok(Over::Done)
     }
 
     /// The pods of a Job whose result is not known yet; those of one that has ended are all there, and their
@@ -191,122 +187,6 @@ impl Completion {
         }))
     }
 
-    /// Tells those who want to know that a pod of their Job has started.
-    async fn announce_start(&self, job: &Job) -> Result<(), queue::Error> {
-        let (key, info) = (job::key(job), self.jobs.info(job));
-        for waiter in job::waiters(job).0.iter().filter(|waiter| waiter.cancelled.is_none()) {
-            let event = Event {
-                waiter,
-                verdict: Verdict::Started,
-                key: key.as_ref(),
-                template: Some(job::template(job)),
-                job: Some(&info),
-                timings: timings(job),
-            };
-            self.replies.announce(&event).await?;
-        }
-        Ok(())
-    }
-
-    /// Tells everyone who was not told yet, and remembers it.
-    async fn answer(
-        &self,
-        job: &Job,
-        told: &Told,
-        waiters: Vec<Waiter>,
-        answered: &mut HashSet<Claimed>,
-    ) -> Result<(), Error> {
-        let new: Vec<_> = waiters.into_iter().filter(|waiter| !answered.contains(&claimed(waiter))).collect();
-        let key = job::key(job);
-        let mut answers = Vec::new();
-        for some in new.chunks(AT_ONCE) {
-            let states = try_join_all(some.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await?;
-            answers.extend(some.iter().zip(states));
-        }
-        if !answers.is_empty() {
-            self.store.record_answers(&answers).await;
-        }
-        answered.extend(new.iter().map(claimed));
-        Ok(())
-    }
-
-    /// Tells those in the Job's overflow queue, once as many can be read as the Job says there are: another
-    /// completion may hold some of them, and die. Nothing is taken off the queue before the Job is released.
-    async fn answer_overflow(
-        &self,
-        job: &Job,
-        told: &Told,
-        sighting: &Sighting,
-        reader: &mut Option<Reader>,
-    ) -> Result<(), Error> {
-        let owed = job::overflowed(job);
-        if owed == 0 {
-            return Ok(());
-        }
-        let mut open = match reader.take() {
-            Some(open) => open,
-            None => self.overflow.read(&sighting.name, &sighting.uid).await?,
-        };
-        let waiters = match open.rest().await {
-            Ok(waiters) => waiters,
-            Err(error) if error.is_missing_queue() => {
-                error!(
-                    job.name = sighting.name,
-                    owed, "the overflow queue was removed, and with it the addresses of those in it"
-                );
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let read = open.count();
-        if read < owed {
-            return Err(Error::Held { read, owed });
-        }
-        self.answer(job, told, waiters, &mut HashSet::new()).await?;
-        *reader = Some(open);
-        Ok(())
-    }
-
-    async fn tell(
-        &self,
-        job: &Job,
-        told: &Told,
-        key: Option<&RequestKey>,
-        waiter: &Waiter,
-    ) -> Result<State, queue::Error> {
-        if let Some(kept) = self.instead(job, told, waiter).await {
-            return self.replies.send_cached(waiter, job::template(job), &kept).await;
-        }
-        let served_by = if waiter.created_job { ServedBy::Executed } else { ServedBy::Coalesced };
-        let reference = match (&told.outcome, key) {
-            (Outcome::Succeeded(payload), Some(key)) if told.stored => self.replies.reference(key, payload),
-            _ => None,
-        };
-        let verdict = match &told.outcome {
-            Outcome::Failed(failure) => Verdict::Failed { served_by, failure },
-            Outcome::Succeeded(payload) => {
-                let age = Duration::try_from(Timestamp::now().duration_since(told.created_at)).unwrap_or_default();
-                let view = ResultView {
-                    payload,
-                    age_seconds: age.as_secs(),
-                    expires_at: told.expires_at,
-                    reference: reference.as_ref(),
-                };
-                Verdict::Succeeded { served_by, result: (!payload.is_none()).then_some(view) }
-            }
-        };
-        let event = Event {
-            waiter,
-            verdict,
-            key,
-            template: Some(job::template(job)),
-            job: Some(&told.job),
-            timings: timings(job),
-        };
-        self.replies.send(&event).await?;
-        Ok(event.state())
-    }
-
     fn count_unreadable(&self, job: &Job, unreadable: usize) {
         if unreadable > 0 {
             self.metrics.undecodable_waiters.inc_by(unreadable as u64);
@@ -315,18 +195,5 @@ impl Completion {
                 unreadable, "waiters on a Job could not be read; the others are answered"
             );
         }
-    }
-}
-
-fn claimed(waiter: &Waiter) -> Claimed {
-    (waiter.id(), waiter.received_at)
-}
-
-fn timings(job: &Job) -> Timings {
-    Timings {
-        received_at: None,
-        created_at: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        started_at: job.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0),
-        finished_at: job::finished_at(job),
     }
 }

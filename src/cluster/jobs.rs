@@ -83,13 +83,8 @@ impl Jobs {
             Ok(Some(created)) => {
                 self.metrics.jobs_created.inc();
                 let uid = created.metadata.uid.clone().unwrap_or_default();
-                if let Some(finalizer_index) = finalizer_index(&created) {
-                    let target = Target {
-                        namespace: plan.namespace.clone(),
-                        name: plan.name(),
-                        uid: uid.clone(),
-                        finalizer_index,
-                    };
+                if let Some(place) = finalizer_index(&created) {
+                    let target = Target::of(plan, uid.clone(), place);
                     self.known.created(plan.lock, target, load(&created), creator.id());
                 }
                 Ok(Placement::Created { uid })
@@ -161,9 +156,7 @@ impl Jobs {
             Standing::Joinable { .. } if !claim.may_join => return Ok(Placement::Duplicate),
             // Its result was there before this request, which wants a newer one.
             Standing::Joinable { ended: true, .. } if claim.wants_new => return Ok(Placement::Moved),
-            Standing::Joinable { uid, finalizer_index, load, .. } => {
-                (Target { namespace: plan.namespace.clone(), name: plan.name(), uid, finalizer_index }, load)
-            }
+            Standing::Joinable { uid, finalizer_index, load, .. } => (Target::of(plan, uid, finalizer_index), load),
         };
         self.join_target(plan, claim, target, load).await
     }

@@ -19,7 +19,7 @@ use super::{Clients, Error, call};
 use crate::backoff::Backoff;
 use crate::crash;
 use crate::domain::job::{self, Load, MAX_WAITERS};
-use crate::domain::manifest::{JOB_FINALIZER, OVERFLOW_PREFIX, encode_waiter, waiter_annotation};
+use crate::domain::manifest::{JOB_FINALIZER, OVERFLOW_PREFIX, Plan, encode_waiter, waiter_annotation};
 use crate::domain::waiter::Waiter;
 use crate::telemetry::chain;
 
@@ -50,6 +50,12 @@ pub struct Target {
     pub name: String,
     pub uid: String,
     pub(super) finalizer_index: usize,
+}
+
+impl Target {
+    pub(super) fn of(plan: &Plan, uid: String, finalizer_index: usize) -> Self {
+        Self { namespace: plan.namespace.clone(), name: plan.name(), uid, finalizer_index }
+    }
 }
 
 /// Hands additions to the joining task.

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use k8s_openapi::api::batch::v1::Job;
 
-use super::{Claimed, Completion, claimed, timings};
+use super::answer::{claimed, timings};
+use super::{Claimed, Completion};
 use crate::cache::ANSWERING;
 use crate::domain::event::{Event, Verdict};
 use crate::domain::job;

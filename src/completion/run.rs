@@ -34,7 +34,7 @@ impl Completion {
         look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut list = Worklist::default();
         let mut announcements: JoinSet<()> = JoinSet::new();
-        let mut tasks: JoinSet<bool> = JoinSet::new();
+        let mut tasks: JoinSet<Over> = JoinSet::new();
         let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
         let mut moves = duty.clone();
         loop {
@@ -73,13 +73,13 @@ impl Completion {
                     list.all_due(&duty)
                 }
                 Some(done) = tasks.join_next_with_id() => match done {
-                    Ok((task, true)) => { list.finished(task, Over::Done); Vec::new() }
                     // Its shard went to another member; it may have come back meanwhile.
-                    Ok((task, false)) => list.finished(task, Over::Left).into_iter().collect(),
+                    Ok((task, Over::Left)) => list.finished(task, Over::Left).into_iter().collect(),
+                    Ok((task, over)) => { list.finished(task, over); Vec::new() }
                     Err(error) => {
                         self.metrics.panics.inc();
                         error!(error = chain(&error), "a completion panicked");
-                        list.finished(error.id(), Over::Panicked);
+                        list.finished(error.id(), Over::Undone);
                         Vec::new()
                     }
                 },
@@ -111,28 +111,31 @@ impl Completion {
         all
     }
 
-    /// Tries until the Job is released. `false`: another member does it, or this process when it owns it again.
+    /// Tries until the Job is released, or left to another member, or to this one when it owns it again.
     async fn finish(
         self: Arc<Self>,
         sighting: Sighting,
         mut progress: Progress,
         duty: Duty,
         stop: CancellationToken,
-    ) -> bool {
+    ) -> Over {
         let mut backoff = Backoff::for_calls();
         loop {
             let tried = {
                 let _at_work = self.at_work.acquire().await.expect("the semaphore is never closed");
                 if stop.is_cancelled() || !duty.owns(sighting.shard) {
-                    return false;
+                    return Over::Left;
                 }
                 self.complete(&sighting, &mut progress).await
             };
-            let Err(error) = tried else { return true };
+            let error = match tried {
+                Ok(over) => return over,
+                Err(error) => error,
+            };
             warn!(job.name = sighting.name, error = chain(&error), "completion failed; trying again");
             tokio::select! {
                 () = backoff.wait() => {}
-                () = stop.cancelled() => return false,
+                () = stop.cancelled() => return Over::Left,
             }
         }
     }

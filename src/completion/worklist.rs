@@ -42,8 +42,8 @@ pub(super) enum Over {
     Done,
     /// Whoever owns it next goes on.
     Left,
-    /// The Job keeps its finalizer; the next look over comes back to it.
-    Panicked,
+    /// It panicked, or its Job has not ended after all: the next event or look over comes back to it.
+    Undone,
 }
 
 /// What the watch has brought up.
@@ -192,12 +192,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_whose_completion_panicked_is_taken_up_again_when_it_is_seen() {
+    async fn a_job_that_was_left_undone_here_is_taken_up_again_when_it_is_seen() {
         let (ours, mut list) = (Duty::of(1), Worklist::default());
         list.see(seen("u", true), &ours);
         let task = task().await;
         list.begun("u", task);
-        list.finished(task, Over::Panicked);
+        list.finished(task, Over::Undone);
         assert!(matches!(list.see(seen("u", true), &ours), News::Ended(..)));
         assert!(list.due("u", &ours).is_some());
     }

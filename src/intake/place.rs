@@ -164,7 +164,7 @@ impl Intake {
             crash::point("created");
             slot.became(uid);
         }
-        if let Placement::Created { .. } | Placement::Joined = &placement {
+        if let Placement::Created { .. } | Placement::Joined | Placement::Full(_) = &placement {
             leader.came_to(Outcome::Job);
         }
         Ok(placement)

@@ -1,0 +1,153 @@
+//! The telling: what those who wait on a Job are told of its start and its end, each once in a completion.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use tracing::error;
+
+use super::told::Told;
+use super::{Claimed, Completion, Error};
+use crate::cluster::Sighting;
+use crate::domain::event::{Event, ResultView, ServedBy, State, Timings, Verdict};
+use crate::domain::job;
+use crate::domain::key::RequestKey;
+use crate::domain::outcome::Outcome;
+use crate::domain::waiter::Waiter;
+use crate::queue::{self, Reader};
+
+/// Events under way for one Job: with results of a megabyte each this is what they take.
+const AT_ONCE: usize = 32;
+
+impl Completion {
+    /// Tells those who want to know that a pod of their Job has started.
+    pub(super) async fn announce_start(&self, job: &Job) -> Result<(), queue::Error> {
+        let (key, info) = (job::key(job), self.jobs.info(job));
+        for waiter in job::waiters(job).0.iter().filter(|waiter| waiter.cancelled.is_none()) {
+            let event = Event {
+                waiter,
+                verdict: Verdict::Started,
+                key: key.as_ref(),
+                template: Some(job::template(job)),
+                job: Some(&info),
+                timings: timings(job),
+            };
+            self.replies.announce(&event).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells everyone who was not told yet, and remembers it.
+    pub(super) async fn answer(
+        &self,
+        job: &Job,
+        told: &Told,
+        waiters: Vec<Waiter>,
+        answered: &mut HashSet<Claimed>,
+    ) -> Result<(), Error> {
+        let new: Vec<_> = waiters.into_iter().filter(|waiter| !answered.contains(&claimed(waiter))).collect();
+        let key = job::key(job);
+        let mut answers = Vec::new();
+        for some in new.chunks(AT_ONCE) {
+            let states = try_join_all(some.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await?;
+            answers.extend(some.iter().zip(states));
+        }
+        if !answers.is_empty() {
+            self.store.record_answers(&answers).await;
+        }
+        answered.extend(new.iter().map(claimed));
+        Ok(())
+    }
+
+    /// Tells those in the Job's overflow queue, once as many can be read as the Job says there are: another
+    /// completion may hold some of them, and die. Nothing is taken off the queue before the Job is released.
+    pub(super) async fn answer_overflow(
+        &self,
+        job: &Job,
+        told: &Told,
+        sighting: &Sighting,
+        reader: &mut Option<Reader>,
+    ) -> Result<(), Error> {
+        let owed = job::overflowed(job);
+        if owed == 0 {
+            return Ok(());
+        }
+        let mut open = match reader.take() {
+            Some(open) => open,
+            None => self.overflow.read(&sighting.name, &sighting.uid).await?,
+        };
+        let waiters = match open.rest().await {
+            Ok(waiters) => waiters,
+            Err(error) if error.is_missing_queue() => {
+                error!(
+                    job.name = sighting.name,
+                    owed, "the overflow queue was removed, and with it the addresses of those in it"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let read = open.count();
+        if read < owed {
+            return Err(Error::Held { read, owed });
+        }
+        self.answer(job, told, waiters, &mut HashSet::new()).await?;
+        *reader = Some(open);
+        Ok(())
+    }
+
+    async fn tell(
+        &self,
+        job: &Job,
+        told: &Told,
+        key: Option<&RequestKey>,
+        waiter: &Waiter,
+    ) -> Result<State, queue::Error> {
+        if let Some(kept) = self.instead(job, told, waiter).await {
+            return self.replies.send_cached(waiter, job::template(job), &kept).await;
+        }
+        let served_by = if waiter.created_job { ServedBy::Executed } else { ServedBy::Coalesced };
+        let reference = match (&told.outcome, key) {
+            (Outcome::Succeeded(payload), Some(key)) if told.stored => self.replies.reference(key, payload),
+            _ => None,
+        };
+        let verdict = match &told.outcome {
+            Outcome::Failed(failure) => Verdict::Failed { served_by, failure },
+            Outcome::Succeeded(payload) => {
+                let age = Duration::try_from(Timestamp::now().duration_since(told.created_at)).unwrap_or_default();
+                let view = ResultView {
+                    payload,
+                    age_seconds: age.as_secs(),
+                    expires_at: told.expires_at,
+                    reference: reference.as_ref(),
+                };
+                Verdict::Succeeded { served_by, result: (!payload.is_none()).then_some(view) }
+            }
+        };
+        let event = Event {
+            waiter,
+            verdict,
+            key,
+            template: Some(job::template(job)),
+            job: Some(&told.job),
+            timings: timings(job),
+        };
+        self.replies.send(&event).await?;
+        Ok(event.state())
+    }
+}
+
+pub(super) fn claimed(waiter: &Waiter) -> Claimed {
+    (waiter.id(), waiter.received_at)
+}
+
+pub(super) fn timings(job: &Job) -> Timings {
+    Timings {
+        received_at: None,
+        created_at: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        started_at: job.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0),
+        finished_at: job::finished_at(job),
+    }
+}
