@@ -92,6 +92,8 @@ impl Completion {
     ) -> Result<Outcome, Error> {
         progress.upload = job::upload_key(job);
         if *ending != Ending::Succeeded {
+            // Told without them, it would never be known why it failed.
+            pods?;
             let report = self.jobs_of(job).report(progress.pods.as_deref().unwrap_or_default()).await;
             return Ok(Outcome::Failed(Failure::of_job(ending, report)));
         }

@@ -127,6 +127,24 @@ async fn what_a_watch_does_not_say_is_found_all_the_same() {
     .await;
 }
 
+/// The exit code and the end of the log are in its pods, and nobody looks again once it was told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_waits_until_its_pods_can_be_listed() {
+    let world = World::new("unlisted-pods").await;
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
+    let mut producer = world.producer().await;
+    for (number, fault) in [Fault::Says(403), Fault::Says(500), Fault::Resets].into_iter().enumerate() {
+        proxy.fault(Calls::PodLists, fault, 3);
+        let request = json!({"script": format!("echo why {number}; exit 3")});
+        let event = producer.ask(Request::template("script", &request)).await;
+        assert_eq!((event.error("code"), event.error("exit_code")), (&json!("job.failed"), &json!(3)), "{fault:?}");
+        assert_eq!(event.error("log_tail"), &json!(format!("why {number}")), "{fault:?}");
+        assert!(proxy.heal() > 0, "{fault:?} met no call");
+    }
+    world.settled().await;
+}
+
 /// By the time that anyone can look, the Job has ended: taken for one that was never made, it would run again, or
 /// its result would be told a second time.
 #[tokio::test(flavor = "multi_thread")]

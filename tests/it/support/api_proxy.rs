@@ -35,6 +35,7 @@ pub(crate) enum Calls {
     Any,
     Creates,
     Gets,
+    PodLists,
     JobPatches,
     PodPatches,
     Deletes,
@@ -199,6 +200,7 @@ fn calls_of(request: &Request<Incoming>) -> Vec<Calls> {
         Method::GET if watch && jobs => return vec![Calls::JobWatches],
         Method::GET if watch => return Vec::new(),
         Method::GET if path.ends_with("/log") => Calls::Logs,
+        Method::GET if path.ends_with("/pods") => return vec![Calls::PodLists, Calls::Gets, Calls::Any],
         Method::GET => Calls::Gets,
         _ => return Vec::new(),
     };
