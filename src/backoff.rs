@@ -22,6 +22,12 @@ impl Backoff {
         Self::new(Duration::from_millis(200), Duration::from_secs(10))
     }
 
+    /// For messages that the client cannot read: each takes as many sessions as its queue allows deliveries, and
+    /// everything behind it waits.
+    pub fn for_unreadable() -> Self {
+        Self::new(Duration::from_millis(50), Duration::from_millis(150))
+    }
+
     /// For watches: 800 ms to 5 s. Each try lists everything, and one that lists and then fails starts over.
     pub fn for_watches() -> Self {
         Self::new(Duration::from_millis(800), Duration::from_secs(5))

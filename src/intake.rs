@@ -35,7 +35,7 @@ use crate::domain::event::Verdict;
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::Failure;
 use crate::domain::rejection::{Code, Rejection};
-use crate::domain::request::{self, Asked};
+use crate::domain::request::{self, Arrival, Asked, Request};
 use crate::domain::waiter::Waiter;
 use crate::queue::{self, Delivery, Origin, Overflow, Parking};
 use crate::reply::Replies;
@@ -137,14 +137,25 @@ impl Intake {
             Err(rejection) => return self.reject(arrival, request.waiter, &rejection).await,
         };
         crash::point("parsed");
-        match self.find_place(&request, delivery, &plan).await? {
+        let decision = self.find_place(&request, delivery, &plan).await?;
+        self.carry_out(decision, arrival, request, &plan).await
+    }
+
+    async fn carry_out(
+        &self,
+        decision: Decision,
+        arrival: &Arrival,
+        request: Request,
+        plan: &Plan,
+    ) -> Result<(), Unsettled> {
+        match decision {
             Decision::Answered => Ok(()),
-            Decision::Placed | Decision::Parked => self.accept(request, &plan).await,
-            Decision::Hit(entry) => self.answer_from_cache(request.waiter, &plan, &entry).await,
+            Decision::Placed | Decision::Parked => self.accept(request, plan).await,
+            Decision::Hit(entry) => self.answer_from_cache(request.waiter, plan, &entry).await,
             Decision::Rejected(rejection) => self.reject(arrival, request.waiter, &rejection).await,
             Decision::Expired(deadline) => self.expire(request.waiter, deadline).await,
             Decision::Cancelled(reason) => self.answer(request.waiter, Verdict::Cancelled { reason: &reason }).await,
-            Decision::Failed(failure) => self.fail(request, &plan, &failure).await,
+            Decision::Failed(failure) => self.fail(request, plan, &failure).await,
         }
     }
 

@@ -76,22 +76,34 @@ impl Intake {
     /// What is known of the request without a look at its Job: that it was answered, the result, or that
     /// it is not wanted any more.
     async fn known(&self, quest: &Quest<'_>) -> Option<Decision> {
-        let Quest { request, plan, .. } = quest;
-        let lookup = self.look_up(request, plan, &quest.waiter, quest.earlier).await;
+        let request = quest.request;
+        let remembered = self.remembered(request, quest.plan, &quest.waiter, quest.earlier).await;
         crash::point("cache-read");
+        if remembered.is_some() {
+            return remembered;
+        }
+        if request.cache.mode == CacheMode::Only {
+            return Some(rejected(Code::CacheMiss, "no cached result, and `cache.mode` is `only`"));
+        }
+        self.cancellation(request).await.map(Decision::Cancelled)
+    }
+
+    /// What Redis knows of it.
+    pub(super) async fn remembered(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        waiter: &Waiter,
+        earlier: Earlier,
+    ) -> Option<Decision> {
+        let lookup = self.look_up(request, plan, waiter, earlier).await;
         if lookup.answered {
             return Some(Decision::Answered);
         }
         if let Some(deadline) = request.deadline.filter(|_| lookup.expired) {
             return Some(Decision::Expired(deadline));
         }
-        if let Some(entry) = lookup.entry {
-            return Some(Decision::Hit(Box::new(entry)));
-        }
-        if request.cache.mode == CacheMode::Only {
-            return Some(rejected(Code::CacheMiss, "no cached result, and `cache.mode` is `only`"));
-        }
-        self.cancellation(request).await.map(Decision::Cancelled)
+        lookup.entry.map(|entry| Decision::Hit(Box::new(entry)))
     }
 
     /// The place that an earlier try has found, if there was one. The look costs nothing where there was none.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Intake, Unsettled};
+use super::{Decision, Intake, Unsettled};
 use crate::cluster::{Claim, Placement};
 use crate::domain::earlier::Earlier;
 use crate::domain::event::Verdict;
@@ -13,7 +13,7 @@ use crate::domain::request::{self, Arrival, Asked, Request};
 use crate::domain::waiter::Waiter;
 
 const WHY: &str = "the broker gave it up: whenever it was taken in hand, the dispatcher died, by it or by another request \
-     that was in hand with it";
+     that was in hand with it, or lost its connection";
 
 impl Intake {
     /// Settles one delivery of the poison queue.
@@ -25,11 +25,13 @@ impl Intake {
             Ok(Asked::Run(request)) => {
                 // The borrow ends here: the rules may change meanwhile.
                 let planned = self.rules.borrow().plan(&request);
-                match planned {
+                let plan = match planned {
+                    Ok(plan) => plan,
                     Err(rejection) => return self.reject(arrival, request.waiter, &rejection).await,
-                    // It died late: somebody answers it, or has.
-                    Ok(plan) if self.is_cared_for(&request, &plan).await? => return Ok(()),
-                    Ok(_) => request.waiter,
+                };
+                match self.came_to(&request, &plan).await? {
+                    Some(decision) => return self.carry_out(decision, arrival, *request, &plan).await,
+                    None => request.waiter,
                 }
             }
         };
@@ -42,8 +44,9 @@ impl Intake {
         self.answer(self.reachable(arrival, waiter), Verdict::Rejected(&rejection)).await
     }
 
-    /// Whether one of its deliveries has put it on a Job, which answers it.
-    async fn is_cared_for(&self, request: &Request, plan: &Plan) -> Result<bool, Unsettled> {
+    /// What its deliveries have come to, if one died late: a Job answers it, or it may have been told what Redis knows.
+    /// A hit leaves no record, and nothing has to be run for it.
+    async fn came_to(&self, request: &Request, plan: &Plan) -> Result<Option<Decision>, Unsettled> {
         let waiter: Waiter = self.claimant(request);
         let claim = Claim {
             waiter: &waiter,
@@ -54,10 +57,10 @@ impl Intake {
             looked_up: Instant::now(),
         };
         let jobs = self.jobs_of(plan);
-        let placement = self.patiently("look for the Job of a poisoned request", || jobs.stands(plan, &claim)).await?;
-        if let Some(Placement::Cancelled(reason)) = &placement {
-            self.answer(request.waiter.clone(), Verdict::Cancelled { reason }).await?;
-        }
-        Ok(placement.is_some())
+        Ok(match self.patiently("look for the Job of a poisoned request", || jobs.stands(plan, &claim)).await? {
+            Some(Placement::Cancelled(reason)) => Some(Decision::Cancelled(reason)),
+            Some(_) => Some(Decision::Answered),
+            None => self.remembered(request, plan, &waiter, Earlier::AnyTime).await,
+        })
     }
 }

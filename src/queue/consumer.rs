@@ -20,13 +20,8 @@ use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 use crate::telemetry::metrics::Metrics;
 
-/// A session that survived this long with one message at a time has got past what it could not read.
-const CAREFUL_FOR: Duration = Duration::from_secs(5);
-
-/// Each message that cannot be read takes as many sessions as the queue allows deliveries, and everything
-/// behind it waits: these waits stay short. A queue without such a limit is tried once a second.
-const UNREADABLE_FIRST: Duration = Duration::from_millis(100);
-const UNREADABLE_CAP: Duration = Duration::from_secs(1);
+/// A session that has lived this long is not ended by what it takes in hand, nor by a link that fails under it.
+const PROVEN_AFTER: Duration = Duration::from_secs(5);
 
 /// Consumes `jobquay.requests` and the pending queues, one session after the other.
 pub struct Consumer {
@@ -42,16 +37,17 @@ pub struct Consumer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Intensity {
     Full,
-    /// After a message that the client cannot read, which kills the connection: the broker counts
-    /// that against every delivery in hand, so only one is taken until the bad one has used up its
-    /// tries and is parked by the queue's delivery limit.
+    /// After a message that the client cannot read, which kills the connection, and after a session that
+    /// died young: the broker counts the end against every delivery in hand, seen or not, and gives up
+    /// what has reached the queue's delivery limit. So only one is at stake, until a session has proven
+    /// that it lives: the bad message is parked, or the link holds again.
     OneByOne,
 }
 
 /// Why a session ended without an error.
 enum End {
     Stopped,
-    /// Careful for long enough.
+    /// One at a time for long enough.
     Refill,
 }
 
@@ -65,18 +61,15 @@ impl Consumer {
         F: Future<Output = ()> + Send + 'static,
     {
         let mut backoff = Backoff::for_sessions();
-        let mut unreadable = Backoff::new(UNREADABLE_FIRST, UNREADABLE_CAP);
+        let mut unreadable = Backoff::for_unreadable();
         let mut intensity = Intensity::Full;
         loop {
             let mut handlers = JoinSet::new();
-            let ended = self.session(&stop, intensity, &handle, &mut handlers, &mut backoff).await;
+            let ended = self.session(&stop, &mut intensity, &handle, &mut handlers, &mut backoff).await;
             self.health.set(Edge::Consumer, false);
             match ended {
                 Ok(End::Stopped) => return,
-                Ok(End::Refill) => {
-                    intensity = Intensity::Full;
-                    unreadable.reset();
-                }
+                Ok(End::Refill) => unreadable.reset(),
                 Err(error) => {
                     handlers.shutdown().await;
                     Metrics::count(&self.metrics.reconnects, "edge", "consumer");
@@ -99,10 +92,11 @@ impl Consumer {
         }
     }
 
+    /// Leaves in `intensity` what the next session is to take.
     async fn session<H, F>(
         &self,
         stop: &CancellationToken,
-        intensity: Intensity,
+        intensity: &mut Intensity,
         handle: &H,
         handlers: &mut JoinSet<()>,
         backoff: &mut Backoff,
@@ -112,19 +106,17 @@ impl Consumer {
         F: Future<Output = ()> + Send + 'static,
     {
         let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
-        // As little as possible where the next message may end it again; a session before this one has looked.
+        topology::prepare(&connection, self.config.topology, self.exchange.as_deref(), &self.lanes).await?;
         let (prefetch, lanes) = match intensity {
             Intensity::OneByOne => (1, &[][..]),
-            Intensity::Full => {
-                topology::prepare(&connection, self.config.topology, self.exchange.as_deref(), &self.lanes).await?;
-                (self.config.prefetch, self.lanes.as_slice())
-            }
+            Intensity::Full => (self.config.prefetch, self.lanes.as_slice()),
         };
+        // Until it has proven itself.
+        let taking = std::mem::replace(intensity, Intensity::OneByOne);
         let (mut sources, acknowledgers) = Sources::open(&connection, prefetch, lanes, own_user(&self.config)).await?;
         let mut acknowledging = pin!(try_join_all(acknowledgers.into_iter().map(Acknowledger::run)));
         let mut events = connection.events_listener();
-        let careful = tokio::time::sleep(CAREFUL_FOR);
-        tokio::pin!(careful);
+        let mut proof = pin!(tokio::time::sleep(PROVEN_AFTER));
         let mut proven = false;
         self.health.set(Edge::Consumer, true);
         info!(queue = REQUESTS, prefetch, "consuming");
@@ -132,12 +124,13 @@ impl Consumer {
             tokio::select! {
                 () = stop.cancelled() => break,
                 ended = &mut acknowledging => return Err(ended.err().unwrap_or(Error::Ack)),
-                () = &mut careful, if !proven => {
+                () = &mut proof, if !proven => {
                     backoff.reset();
-                    if intensity == Intensity::OneByOne {
+                    *intensity = Intensity::Full;
+                    if taking == Intensity::OneByOne {
                         let drained = drain(&connection, sources, handlers, acknowledging);
                         // The one handler may wait for long; its delivery comes again.
-                        let _ = tokio::time::timeout(CAREFUL_FOR, drained).await;
+                        let _ = tokio::time::timeout(PROVEN_AFTER, drained).await;
                         handlers.shutdown().await;
                         return Ok(End::Refill);
                     }

@@ -31,16 +31,14 @@ impl PoisonConsumer {
     /// Calls `handle` for one delivery after the other, until `stop`.
     pub async fn run<F: Future<Output = ()>>(self, stop: CancellationToken, handle: impl Fn(Delivery) -> F) {
         let mut backoff = Backoff::for_sessions();
+        let mut unreadable = Backoff::for_unreadable();
         loop {
             let Err(error) = self.session(&stop, &handle, &mut backoff).await else { return };
             Metrics::count(&self.metrics.reconnects, "edge", "poison");
             warn!(queue = POISON, error = chain(&error), "poison session ended");
-            // What cannot be read ends as many sessions as the queue allows, and what stands behind it waits.
-            if error.is_unparseable() {
-                backoff.reset();
-            }
+            let wait = if error.is_unparseable() { &mut unreadable } else { &mut backoff };
             tokio::select! {
-                () = backoff.wait() => {}
+                () = wait.wait() => {}
                 () = stop.cancelled() => return,
             }
         }

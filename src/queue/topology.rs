@@ -16,7 +16,7 @@ use crate::telemetry::chain;
 pub const QUEUES: [&str; 3] = [REQUESTS, DEAD, UNDELIVERABLE];
 
 /// Deliveries of one poisoned request; the policy of deploy/rabbitmq says the same.
-const POISON_LIMIT: i64 = 10;
+const POISON_LIMIT: i64 = 30;
 
 /// Makes or checks what the consumer needs.
 pub(super) async fn prepare(
@@ -97,7 +97,14 @@ pub(super) async fn declare_poison(connection: &Connection) -> Result<(), Error>
     arguments.insert(short("x-delivery-limit")?, AMQPValue::LongLongInt(POISON_LIMIT));
     arguments.insert(short("x-dead-letter-exchange")?, AMQPValue::LongString("".into()));
     arguments.insert(short("x-dead-letter-routing-key")?, AMQPValue::LongString(DEAD.into()));
-    declare_as(connection, POISON, arguments).await
+    match declare_as(connection, POISON, arguments).await {
+        // It is there with a limit of somebody else's choice.
+        Err(error) if error.is_soft(AMQPSoftError::PRECONDITIONFAILED) => {
+            warn!(queue = POISON, wanted = POISON_LIMIT, error = chain(&error), "the queue has another limit");
+            Ok(())
+        }
+        declared => declared,
+    }
 }
 
 async fn declare_as(connection: &Connection, queue: &str, arguments: FieldTable) -> Result<(), Error> {

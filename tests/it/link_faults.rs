@@ -62,6 +62,35 @@ async fn nothing_is_lost_over(link: Link) {
     world.settled().await;
 }
 
+/// The broker counts the end of a session against all that it had in hand, and gives up what has died too often.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_die_young_one_after_the_other_poison_no_request() {
+    let world = World::new("short-sessions").await;
+    let links = Links::start(&world).await;
+    let mut dispatchers = Vec::new();
+    for _ in 0..3 {
+        dispatchers.push(world.dispatcher_in(&links.environment(), &[]).await);
+    }
+    let mut producer = world.producer().await;
+    let echo = |number: usize| Request::template("script", &json!({"script": format!("echo {}", number % 10)}));
+    for number in 0..5 {
+        producer.ask(echo(number)).await;
+    }
+    links.poison(Link::RabbitMq, "limit_data", &json!({"bytes": 4000}));
+    let owed: HashSet<_> = producer.send_many((0..200).map(echo)).await.into_iter().collect();
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    links.heal();
+    let events = all_answers(&mut producer, &owed).await;
+    assert_agreement(&events);
+    let refused = events.iter().filter(|event| event.state() != "succeeded").count();
+    assert_eq!(refused, 0, "of {}", events.len());
+    for dispatcher in &dispatchers {
+        dispatcher.ready().await;
+        assert_eq!(dispatcher.metric("jobquay_requests_poisoned_total", ""), 0.0);
+    }
+    world.settled().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_link_to_rabbitmq_loses_nothing() {
     nothing_is_lost_over(Link::RabbitMq).await;

@@ -14,7 +14,7 @@ use crate::support::stack::STACK;
 use crate::support::{Producer, Request, World, eventually};
 
 /// The first, and as many again as the request queue allows.
-const DELIVERIES: usize = 6;
+const DELIVERIES: usize = 21;
 
 fn script(text: &str) -> Request {
     Request::template("script", &json!({"script": text}))
@@ -119,4 +119,27 @@ async fn a_poisoned_request_that_stands_on_its_job_is_answered_by_the_job_alone(
     assert!(producer.event_within(Duration::from_secs(2)).await.is_none(), "told once");
     // Two, where the first delivery had not been acknowledged yet.
     assert!(next.metric("jobquay_requests_poisoned_total", "") >= 1.0);
+}
+
+/// A hit leaves no record, so what was answered with one and acknowledged in vain may have been told already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_request_whose_result_is_cached_is_answered_with_it() {
+    let world = World::new("poison-cached").await;
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let first = producer.ask(script("echo cached")).await;
+    world.settled().await;
+    dispatcher.kill();
+    producer.send(script("echo cached").id("again")).await;
+    let refresh = Request::json(&json!({
+        "template": "script", "params": {"script": "echo cached"}, "cache": {"mode": "refresh"}
+    }));
+    producer.send(refresh.id("anew")).await;
+    crash_loop(&world, 2).await;
+    let _next = world.dispatcher().await;
+    let mut events = producer.events(2).await;
+    events.sort_by_key(|event| event.request_id() != "again");
+    assert_eq!((events[0].state(), events[0].served_by()), ("succeeded", "cache"));
+    assert_eq!(events[0].result("sha256"), first.result("sha256"));
+    assert_eq!(events[1].error("code"), &json!("request.poison"), "it wants a new one, and nothing is run for it");
 }

@@ -159,10 +159,10 @@ fn a_cached_answer_to_a_refresh_is_found() {
 // What only faults explain.
 
 #[test]
-fn a_request_that_the_broker_gave_up_is_rejected_after_five_deaths_and_not_before() {
+fn a_request_that_the_broker_gave_up_is_rejected_after_twenty_deaths_and_not_before() {
     let mut made = good();
     made.ask("p", run(work("k")));
-    for _ in 0..4 {
+    for _ in 0..19 {
         made.fault();
     }
     made.say("p", "rejected", "request.poison");
@@ -170,11 +170,11 @@ fn a_request_that_the_broker_gave_up_is_rejected_after_five_deaths_and_not_befor
 
     let mut made = good();
     made.ask("p", run(work("k")));
-    for _ in 0..5 {
+    for _ in 0..20 {
         made.fault();
     }
     made.say("p", "rejected", "request.poison");
-    kept(&made, &Budget::of(5, 0));
+    kept(&made, &Budget::of(20, 0));
 }
 
 #[test]

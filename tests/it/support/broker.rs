@@ -22,7 +22,7 @@ impl Broker {
             &format!("permissions/{vhost}/guest"),
             &json!({"configure": ".*", "write": ".*", "read": ".*"}),
         );
-        for (queue, limit, target) in [("requests", 5, "poison"), ("poison", 10, "dead")] {
+        for (queue, limit, target) in [("requests", 20, "poison"), ("poison", 30, "dead")] {
             let policy = json!({
                 "pattern": format!("^jobquay\\.{queue}$"), "apply-to": "queues",
                 "definition": {

@@ -20,7 +20,7 @@ pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
 }
 
 /// The delivery limit of the request queue.
-const DELIVERIES: usize = 5;
+const DELIVERIES: usize = 20;
 
 type Verdict = Result<(), (Invariant, String)>;
 
