@@ -95,7 +95,10 @@ async fn read(
         }
         let acker = delivery.acker;
         notes.lock().expect("nobody panics with it").bodies.push(delivery.data);
-        acker.ack(BasicAckOptions::default()).await?;
+        // A broker that dies just now may leave this waiting for ever too.
+        let acknowledged = tokio::time::timeout(PATIENCE, acker.ack(BasicAckOptions::default())).await;
+        let Ok(acknowledged) = acknowledged else { return Ok(()) };
+        acknowledged?;
     }
 }
 
