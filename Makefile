@@ -48,7 +48,7 @@ test-faults: ## RUNS times LENGTH seconds of load on three replicas, through fau
 HOURS ?= 1
 soak: ## HOURS of the same with a fault a minute: also memory, descriptors, and the latency of hits
 	STACK_DIR=$${STACK_DIR:-$(CURDIR)/target/soak} STACK_PORTS=$${STACK_PORTS:-17192} NEMESIS_PAUSE=180 \
-	  NEMESIS_SECONDS=$$(($(HOURS) * 3600)) NEMESIS_SEED=$(SEED) deploy/local/test-faults
+	  NEMESIS_SECONDS=$$(($(HOURS) * 3600)) NEMESIS_SEED=$(SEED) deploy/local/test-faults nemesis::
 
 test-clients: ## the example clients in five languages, against a stack of their own
 	cargo build --bin jobquay

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::acks::Acknowledger;
 use super::pending::own_user;
 use super::sources::Sources;
-use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, connect, short, topology};
+use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, connect, ending, short, topology};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
 use crate::telemetry::chain;
@@ -106,14 +106,30 @@ impl Consumer {
         F: Future<Output = ()> + Send + 'static,
     {
         let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
-        topology::prepare(&connection, self.config.topology, self.exchange.as_deref(), &self.lanes).await?;
+        ending(&connection, self.consume(&connection, stop, intensity, handle, handlers, backoff)).await
+    }
+
+    async fn consume<H, F>(
+        &self,
+        connection: &Connection,
+        stop: &CancellationToken,
+        intensity: &mut Intensity,
+        handle: &H,
+        handlers: &mut JoinSet<()>,
+        backoff: &mut Backoff,
+    ) -> Result<End, Error>
+    where
+        H: Fn(Delivery) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        topology::prepare(connection, self.config.topology, self.exchange.as_deref(), &self.lanes).await?;
         let (prefetch, lanes) = match intensity {
             Intensity::OneByOne => (1, &[][..]),
             Intensity::Full => (self.config.prefetch, self.lanes.as_slice()),
         };
         // Until it has proven itself.
         let taking = std::mem::replace(intensity, Intensity::OneByOne);
-        let (mut sources, acknowledgers) = Sources::open(&connection, prefetch, lanes, own_user(&self.config)).await?;
+        let (mut sources, acknowledgers) = Sources::open(connection, prefetch, lanes, own_user(&self.config)).await?;
         let mut acknowledging = pin!(try_join_all(acknowledgers.into_iter().map(Acknowledger::run)));
         let mut events = connection.events_listener();
         let mut proof = pin!(tokio::time::sleep(PROVEN_AFTER));
@@ -128,7 +144,7 @@ impl Consumer {
                     backoff.reset();
                     *intensity = Intensity::Full;
                     if taking == Intensity::OneByOne {
-                        let drained = drain(&connection, sources, handlers, acknowledging);
+                        let drained = drain(connection, sources, handlers, acknowledging);
                         // The one handler may wait for long; its delivery comes again.
                         let _ = tokio::time::timeout(PROVEN_AFTER, drained).await;
                         handlers.shutdown().await;
@@ -150,7 +166,7 @@ impl Consumer {
             }
         }
         self.health.set(Edge::Consumer, false);
-        drain(&connection, sources, handlers, acknowledging).await?;
+        drain(connection, sources, handlers, acknowledging).await?;
         Ok(End::Stopped)
     }
 }

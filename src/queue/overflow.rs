@@ -12,7 +12,7 @@ use lapin::{Channel, Connection};
 use tokio::sync::Mutex;
 use tracing::warn;
 
-use super::{CALL_TIMEOUT, DELIVERY_LIMIT, Error, Message, Publisher, Receipt, call, connect, short};
+use super::{CALL_TIMEOUT, DELIVERY_LIMIT, Error, Message, Publisher, Receipt, call, connect, ending, short};
 use crate::config::Amqp;
 use crate::domain::waiter::Waiter;
 use crate::telemetry::chain;
@@ -90,13 +90,7 @@ impl Overflow {
             return Ok(());
         }
         let connection = self.connect().await?;
-        let mut arguments = FieldTable::default();
-        arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
-        arguments.insert(short("x-expires")?, AMQPValue::LongLongInt(EXPIRES_MILLISECONDS));
-        arguments.insert(short("x-delivery-limit")?, AMQPValue::LongLongInt(DELIVERY_LIMIT));
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
-        call("declare a queue", CALL_TIMEOUT, channel.queue_declare(short(queue)?, durable, arguments)).await?;
+        ending(&connection, declare(&connection, queue)).await?;
         call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await?;
         if declared.len() >= REMEMBERED {
             declared.clear();
@@ -106,25 +100,21 @@ impl Overflow {
     }
 }
 
+async fn declare(connection: &Connection, queue: &str) -> Result<(), Error> {
+    let mut arguments = FieldTable::default();
+    arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
+    arguments.insert(short("x-expires")?, AMQPValue::LongLongInt(EXPIRES_MILLISECONDS));
+    arguments.insert(short("x-delivery-limit")?, AMQPValue::LongLongInt(DELIVERY_LIMIT));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
+    call("declare a queue", CALL_TIMEOUT, channel.queue_declare(short(queue)?, durable, arguments)).await.map(drop)
+}
+
 impl Reader {
     /// Everyone who can be read now. Who cannot be understood is counted and left out.
     pub async fn rest(&mut self) -> Result<Vec<Waiter>, Error> {
-        let mut waiters = Vec::new();
-        loop {
-            let get = self.channel.basic_get(short(&self.queue)?, BasicGetOptions::default());
-            let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { return Ok(waiters) };
-            self.count += 1;
-            match serde_json::from_slice(&message.delivery.data) {
-                Ok(waiter) => waiters.push(waiter),
-                Err(error) => {
-                    warn!(
-                        queue = self.queue,
-                        error = chain(&error),
-                        "a waiter cannot be read; the others are answered"
-                    );
-                }
-            }
-        }
+        let Self { queue, connection, channel, count } = self;
+        ending(connection, rest(queue, channel, count)).await
     }
 
     /// How many were read so far.
@@ -137,6 +127,21 @@ impl Reader {
         let deleted = self.channel.queue_delete(short(&self.queue)?, QueueDeleteOptions::default());
         call("delete a queue", CALL_TIMEOUT, deleted).await?;
         call("close the connection", CALL_TIMEOUT, self.connection.close(200, short("done")?)).await
+    }
+}
+
+async fn rest(queue: &str, channel: &Channel, count: &mut u64) -> Result<Vec<Waiter>, Error> {
+    let mut waiters = Vec::new();
+    loop {
+        let get = channel.basic_get(short(queue)?, BasicGetOptions::default());
+        let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { return Ok(waiters) };
+        *count += 1;
+        match serde_json::from_slice(&message.delivery.data) {
+            Ok(waiter) => waiters.push(waiter),
+            Err(error) => {
+                warn!(queue, error = chain(&error), "a waiter cannot be read; the others are answered");
+            }
+        }
     }
 }
 

@@ -8,13 +8,14 @@
 use std::pin::pin;
 
 use futures_util::StreamExt;
+use lapin::Connection;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::acks::ledger;
-use super::{CALL_TIMEOUT, Delivery, Error, POISON, call, connect, short, topology};
+use super::{CALL_TIMEOUT, Delivery, Error, POISON, call, connect, ending, short, topology};
 use crate::backoff::Backoff;
 use crate::config::{Amqp, Topology};
 use crate::telemetry::chain;
@@ -51,8 +52,18 @@ impl PoisonConsumer {
         backoff: &mut Backoff,
     ) -> Result<(), Error> {
         let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
+        ending(&connection, self.consume(&connection, stop, handle, backoff)).await
+    }
+
+    async fn consume<F: Future<Output = ()>>(
+        &self,
+        connection: &Connection,
+        stop: &CancellationToken,
+        handle: &impl Fn(Delivery) -> F,
+        backoff: &mut Backoff,
+    ) -> Result<(), Error> {
         if self.config.topology == Topology::Declare {
-            topology::declare_poison(&connection).await?;
+            topology::declare_poison(connection).await?;
         }
         let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
         call("set the prefetch", CALL_TIMEOUT, channel.basic_qos(1, BasicQosOptions::default())).await?;

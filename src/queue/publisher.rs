@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{CALL_TIMEOUT, Error, Message, call, connect, short};
+use super::{CALL_TIMEOUT, Error, Message, call, connect, ending, short};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
 use crate::crash;
@@ -108,9 +108,13 @@ impl Task {
     /// Publishes until the connection fails, or until there is nothing more to come.
     async fn session(&mut self, backoff: &mut Backoff) -> Result<(), Error> {
         let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
+        ending(&connection, self.publish(&connection, backoff)).await
+    }
+
+    async fn publish(&mut self, connection: &Connection, backoff: &mut Backoff) -> Result<(), Error> {
         let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
         call("select confirms", CALL_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        let mut state = LinkState::of(&connection);
+        let mut state = LinkState::of(connection);
         self.health.set(Edge::Publisher, true);
         info!("publisher open");
         loop {

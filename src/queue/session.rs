@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lapin::{Connection, ConnectionProperties};
 
-use super::{Error, call};
+use super::{Error, call, short};
 use crate::config::SecretUrl;
 
 /// Connects under `name`, which the broker shows to its operators.
@@ -13,4 +13,23 @@ use crate::config::SecretUrl;
 pub async fn connect(url: &SecretUrl, name: &str, limit: Duration) -> Result<Connection, Error> {
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     call("connect to RabbitMQ", limit, Connection::connect(url.expose().as_str(), properties)).await
+}
+
+/// How long a broker may take to say goodbye to a session that has failed.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Does `work` over `connection`, and ends the connection where it fails.
+///
+/// A call that had no answer keeps the client's connection alive although nobody holds it any more, and the broker may do
+/// late what it was asked to: a consumer whom nobody reads would take requests and keep them.
+pub(super) async fn ending<T>(
+    connection: &Connection,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let done = work.await;
+    if done.is_err() {
+        // It is often the connection that has failed.
+        let _ = call("close the connection", GOODBYE, connection.close(200, short("given up")?)).await;
+    }
+    done
 }

@@ -6,9 +6,11 @@
 
 mod support;
 
+mod addresses;
 mod admission;
 mod agreement;
 mod api_faults;
+mod broker_cluster;
 mod cache_control;
 mod cache_hot;
 mod cache_table;

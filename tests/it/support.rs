@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod api_proxy;
 pub(crate) mod broker;
+pub(crate) mod broker_cluster;
 pub(crate) mod checker;
 pub(crate) mod dispatcher;
 pub(crate) mod event;

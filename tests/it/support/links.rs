@@ -77,6 +77,20 @@ impl Links {
         self.call("POST", &format!("proxies/{}", link.name()), &proxy).expect("a proxy");
     }
 
+    /// The link begins at another address of this machine from now on, at the same port; the connections over it end.
+    pub(crate) fn move_to(&self, link: Link, address: &str) {
+        let url: Url = self.url(link).parse().expect("a URL");
+        let port = url.port().expect("a port");
+        let proxy = json!({"listen": format!("{address}:{port}")});
+        self.call("POST", &format!("proxies/{}", link.name()), &proxy).expect("a proxy");
+    }
+
+    /// Where a dispatcher finds the part over its link.
+    pub(crate) fn url(&self, link: Link) -> &str {
+        let found = self.environment.iter().find(|(name, _)| *name == link.variable());
+        &found.expect("a link").1
+    }
+
     fn call(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
         let url = format!("http://127.0.0.1:{}/{path}", self.port);
         let output = Command::new("curl")
