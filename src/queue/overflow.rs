@@ -90,7 +90,8 @@ impl Overflow {
             return Ok(());
         }
         let connection = self.connect().await?;
-        ending(&connection, declare(&connection, queue)).await?;
+        // A channel that is dropped closes itself, and the goodbye of its connection would meet that.
+        let _channel = ending(&connection, declare(&connection, queue)).await?;
         call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await?;
         if declared.len() >= REMEMBERED {
             declared.clear();
@@ -100,14 +101,15 @@ impl Overflow {
     }
 }
 
-async fn declare(connection: &Connection, queue: &str) -> Result<(), Error> {
+async fn declare(connection: &Connection, queue: &str) -> Result<Channel, Error> {
     let mut arguments = FieldTable::default();
     arguments.insert(short("x-queue-type")?, AMQPValue::LongString("quorum".into()));
     arguments.insert(short("x-expires")?, AMQPValue::LongLongInt(EXPIRES_MILLISECONDS));
     arguments.insert(short("x-delivery-limit")?, AMQPValue::LongLongInt(DELIVERY_LIMIT));
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
-    call("declare a queue", CALL_TIMEOUT, channel.queue_declare(short(queue)?, durable, arguments)).await.map(drop)
+    call("declare a queue", CALL_TIMEOUT, channel.queue_declare(short(queue)?, durable, arguments)).await?;
+    Ok(channel)
 }
 
 impl Reader {
