@@ -30,7 +30,7 @@ pub use pending::{Parking, pending_queue};
 pub use poison::PoisonConsumer;
 pub use publisher::{Publisher, Receipt, publisher};
 pub use session::connect;
-use session::ending;
+use session::{ending, goodbye};
 
 /// The queue of requests.
 pub const REQUESTS: &str = "jobquay.requests";

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::acks::Acknowledger;
 use super::pending::own_user;
 use super::sources::Sources;
-use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, connect, ending, short, topology};
+use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, connect, ending, goodbye, short, topology};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
 use crate::telemetry::chain;
@@ -65,7 +65,14 @@ impl Consumer {
         let mut intensity = Intensity::Full;
         loop {
             let mut handlers = JoinSet::new();
-            let ended = self.session(&stop, &mut intensity, &handle, &mut handlers, &mut backoff).await;
+            let ended = match connect(&self.config.url, &self.name, self.config.connect_timeout).await {
+                Ok(connection) => {
+                    let session =
+                        self.session(&connection, &stop, &mut intensity, &handle, &mut handlers, &mut backoff);
+                    ending(&connection, session).await
+                }
+                Err(error) => Err(error),
+            };
             self.health.set(Edge::Consumer, false);
             match ended {
                 Ok(End::Stopped) => return,
@@ -94,22 +101,6 @@ impl Consumer {
 
     /// Leaves in `intensity` what the next session is to take.
     async fn session<H, F>(
-        &self,
-        stop: &CancellationToken,
-        intensity: &mut Intensity,
-        handle: &H,
-        handlers: &mut JoinSet<()>,
-        backoff: &mut Backoff,
-    ) -> Result<End, Error>
-    where
-        H: Fn(Delivery) -> F,
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
-        ending(&connection, self.consume(&connection, stop, intensity, handle, handlers, backoff)).await
-    }
-
-    async fn consume<H, F>(
         &self,
         connection: &Connection,
         stop: &CancellationToken,
@@ -148,6 +139,7 @@ impl Consumer {
                         // The one handler may wait for long; its delivery comes again.
                         let _ = tokio::time::timeout(PROVEN_AFTER, drained).await;
                         handlers.shutdown().await;
+                        goodbye(connection).await;
                         return Ok(End::Refill);
                     }
                     proven = true;

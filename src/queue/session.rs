@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use lapin::{Connection, ConnectionProperties};
 
-use super::{Error, call, short};
+use super::{Error, call};
 use crate::config::SecretUrl;
+
+/// How long a broker may take to say goodbye to a session that was given up.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Connects under `name`, which the broker shows to its operators.
 ///
@@ -14,9 +17,6 @@ pub async fn connect(url: &SecretUrl, name: &str, limit: Duration) -> Result<Con
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     call("connect to RabbitMQ", limit, Connection::connect(url.expose().as_str(), properties)).await
 }
-
-/// How long a broker may take to say goodbye to a session that has failed.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Does `work` over `connection`, and ends the connection where it fails.
 ///
@@ -28,8 +28,13 @@ pub(super) async fn ending<T>(
 ) -> Result<T, Error> {
     let done = work.await;
     if done.is_err() {
-        // It is often the connection that has failed.
-        let _ = call("close the connection", GOODBYE, connection.close(200, short("given up")?)).await;
+        goodbye(connection).await;
     }
     done
+}
+
+/// Ends a connection whatever the broker says, which may be nothing: it is often the connection that has failed, or it has
+/// been closed before.
+pub(super) async fn goodbye(connection: &Connection) {
+    let _ = call("close the connection", GOODBYE, connection.close(200, "given up".into())).await;
 }

@@ -13,7 +13,7 @@ use super::eventually;
 use super::stack::{STACK, root};
 
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
-pub(crate) const NODES: usize = 3;
+const NODES: usize = 3;
 
 pub(crate) struct BrokerCluster {
     dir: PathBuf,
