@@ -28,9 +28,9 @@ fn answered_key(waiter_id: &str) -> String {
     format!("jobquay:answered:{waiter_id}")
 }
 
-/// The key in Redis that remembers that a waiter is told that its deadline has passed.
-fn expired_key(waiter_id: &str) -> String {
-    format!("jobquay:expired:{waiter_id}")
+/// The key in Redis that remembers what a waiter is told that no Job stands behind.
+fn decided_key(waiter_id: &str) -> String {
+    format!("jobquay:decided:{waiter_id}")
 }
 
 /// The key in Redis that remembers that a producer has cancelled a request.
@@ -51,7 +51,7 @@ mod tests {
             format!("jobquay:result:{}", "ab".repeat(32))
         );
         assert_eq!(answered_key("9c233155bf5bbfc4"), "jobquay:answered:9c233155bf5bbfc4");
-        assert_eq!(expired_key("9c233155bf5bbfc4"), "jobquay:expired:9c233155bf5bbfc4");
+        assert_eq!(decided_key("9c233155bf5bbfc4"), "jobquay:decided:9c233155bf5bbfc4");
         // Computed outside, with Python's hashlib over "5/annar-1" and "0/r-1".
         for (producer, digest) in [
             (Some("anna"), "8670d8f8fd230afe24e04e4fe25c20ee6fb04410a8ea549d47a78e3d22fe81f9"),

@@ -7,6 +7,7 @@
 //! [`manifest`], [`job`], [`outcome`], [`event`].
 
 pub mod catalog;
+pub mod decided;
 pub mod earlier;
 pub mod event;
 pub mod fields;

@@ -31,6 +31,7 @@ use tracing::{debug, error, info};
 use crate::cache::{Entry, Store};
 use crate::cluster::Jobs;
 use crate::crash;
+use crate::domain::decided::Decided;
 use crate::domain::event::Verdict;
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::Failure;
@@ -81,6 +82,8 @@ enum Decision {
     Cancelled(String),
     /// It came to no Job, and that is an outcome too.
     Failed(Box<Failure>),
+    /// It was decided before, and may have been told.
+    Decided(Box<Decided>),
     Hit(Box<Entry>),
     /// It was answered before; only the acknowledgement was lost.
     Answered,
@@ -153,9 +156,12 @@ impl Intake {
             Decision::Placed | Decision::Parked => self.accept(request, plan).await,
             Decision::Hit(entry) => self.answer_from_cache(request.waiter, plan, &entry).await,
             Decision::Rejected(rejection) => self.reject(arrival, request.waiter, &rejection).await,
-            Decision::Expired(deadline) => self.expire(request.waiter, deadline).await,
+            Decision::Expired(deadline) => self.answer(request.waiter, Verdict::Expired { deadline }).await,
             Decision::Cancelled(reason) => self.answer(request.waiter, Verdict::Cancelled { reason: &reason }).await,
             Decision::Failed(failure) => self.fail(request, plan, &failure).await,
+            Decision::Decided(decided) => {
+                self.tell_again(self.reachable(arrival, request.waiter), *decided, Some(plan)).await
+            }
         }
     }
 

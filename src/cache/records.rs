@@ -1,9 +1,10 @@
-//! What is remembered of requests: who was answered or told that its deadline has passed, and what was cancelled.
+//! What is remembered of requests: who was answered, what was decided without a Job, and what was cancelled.
 //! All of it is best effort: without it a request is answered twice, or runs although nobody wants it.
 
 use std::time::{Duration, Instant};
 
-use super::{Store, answered_key, cancelled_key, expired_key};
+use super::{Store, answered_key, cancelled_key, decided_key};
+use crate::domain::decided::Decided;
 use crate::domain::earlier::Earlier;
 use crate::domain::event::State;
 use crate::domain::waiter::Waiter;
@@ -35,11 +36,12 @@ impl Store {
         let _ = self.bounded(self.write_timeout, pipeline.query_async::<()>(&mut connection)).await;
     }
 
-    /// Remembers that a waiter is about to be told that its deadline has passed.
-    pub async fn record_expiry(&self, waiter: &Waiter) {
+    /// Remembers what a waiter is about to be told.
+    pub async fn record_decision(&self, waiter: &Waiter, decided: &Decided) {
+        let Ok(json) = serde_json::to_string(decided) else { return };
         let mut command = redis::cmd("SET");
-        let record = format!("{} {}", State::Expired.as_str(), waiter.received_at);
-        command.arg(expired_key(&waiter.id())).arg(record).arg("EX").arg(KEPT_FOR.as_secs());
+        let record = format!("{} {json}", waiter.received_at);
+        command.arg(decided_key(&waiter.id())).arg(record).arg("EX").arg(KEPT_FOR.as_secs());
         // What went wrong is in the log and in the health of the cache.
         let _ = self.ask::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await;
     }
@@ -47,6 +49,15 @@ impl Store {
     /// Whether one of the `earlier` tries has had its terminal event, as far as is remembered.
     pub async fn was_answered(&self, waiter: &Waiter, earlier: Earlier) -> bool {
         self.answer_of(waiter).await.is_some_and(|record| concerns(&record, earlier))
+    }
+
+    /// What one of the `earlier` tries was to be told, as far as is remembered.
+    pub async fn decision(&self, waiter: &Waiter, earlier: Earlier) -> Option<Decided> {
+        let mut command = redis::cmd("GET");
+        command.arg(decided_key(&waiter.id()));
+        let lookups = &self.metrics.cache_lookups;
+        let record = self.ask::<Option<Vec<u8>>>(&command, self.write_timeout, lookups).await.flatten()?;
+        decision(&record, earlier)
     }
 
     /// Whether this very claim was answered with this.
@@ -104,6 +115,13 @@ pub(super) fn concerns(record: &[u8], earlier: Earlier) -> bool {
     received_at.map_or(earlier.is_possible(), |received_at| earlier.may_be(received_at))
 }
 
+/// What was decided, if that concerns one of the `earlier` tries. A record that does not read is none.
+pub(super) fn decision(record: &[u8], earlier: Earlier) -> Option<Decided> {
+    let (received_at, json) = std::str::from_utf8(record).ok()?.split_once(' ')?;
+    let decided = serde_json::from_str(json).ok()?;
+    received_at.parse().is_ok_and(|received_at| earlier.may_be(received_at)).then_some(decided)
+}
+
 fn says(record: &[u8], state: State) -> bool {
     record.split(|byte| *byte == b' ').next() == Some(state.as_str().as_bytes())
 }
@@ -120,5 +138,17 @@ mod tests {
         assert_eq!([before, told, later].map(|first| since(&record, first)), [true, true, false]);
         assert!(["failed", "failed ?", "\u{fffd}"].iter().all(|record| since(record, later)));
         assert!(concerns(record.as_bytes(), Earlier::AnyTime) && !concerns(record.as_bytes(), Earlier::None));
+    }
+
+    #[test]
+    fn a_decision_is_that_of_its_try_and_one_that_does_not_read_is_none() {
+        let [before, told, later] = [1, 2, 3].map(|second| jiff::Timestamp::from_second(second).unwrap());
+        let decided = Decided::Cancelled { reason: "no more".into() };
+        let record = format!("{told} {}", serde_json::to_string(&decided).unwrap());
+        let since = |first| decision(record.as_bytes(), Earlier::Since(first));
+        assert_eq!([before, told, later].map(since), [Some(decided.clone()), Some(decided), None]);
+        for broken in [&record[..record.len() - 1], &record[1..], "", "cancelled", "\u{fffd} {}"] {
+            assert_eq!(decision(broken.as_bytes(), Earlier::AnyTime), None);
+        }
     }
 }

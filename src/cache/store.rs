@@ -8,9 +8,10 @@ use tracing::{info, warn};
 
 use super::breaker::Breaker;
 use super::hot::Hot;
-use super::records::concerns;
-use super::{Entry, Invalid, Seal, answered_key, decode, encode, expired_key, result_key};
+use super::records::{concerns, decision};
+use super::{Entry, Invalid, Seal, answered_key, decided_key, decode, encode, result_key};
 use crate::config::Cache;
+use crate::domain::decided::Decided;
 use crate::domain::earlier::Earlier;
 use crate::domain::key::RequestKey;
 use crate::domain::waiter::Waiter;
@@ -39,8 +40,8 @@ pub struct Lookup {
     pub entry: Option<Entry>,
     /// This very waiter has had its terminal event.
     pub answered: bool,
-    /// It is being told, or was, that its deadline has passed.
-    pub expired: bool,
+    /// What it is being told, or was, that no Job stands behind.
+    pub decided: Option<Decided>,
     /// The entry was in the process's own memory.
     pub hot: bool,
 }
@@ -112,23 +113,25 @@ impl Store {
         if let Some((waiter, _)) = whom {
             let id = waiter.id();
             pipeline.cmd("GET").arg(answered_key(&id));
-            pipeline.cmd("GET").arg(expired_key(&id));
+            pipeline.cmd("GET").arg(decided_key(&id));
         }
         let lookups = &self.metrics.cache_lookups;
         let mut connection = self.connection.clone();
         let call = pipeline.ignore_errors().query_async::<Vec<redis::Value>>(&mut connection);
         let call = async { call.await.and_then(unless_refused) };
         let Some(values) = self.call(call, limit, lookups).await else { return Lookup::default() };
-        let [answered, expired] = [1, 2].map(|at| match (values.get(at), whom) {
-            (Some(redis::Value::BulkString(record)), Some((_, earlier))) => concerns(record, earlier),
-            _ => false,
+        let [answered, decided] = [1, 2].map(|at| match (values.get(at), whom) {
+            (Some(redis::Value::BulkString(record)), Some((_, earlier))) => Some((record, earlier)),
+            _ => None,
         });
+        let answered = answered.is_some_and(|(record, earlier)| concerns(record, earlier));
+        let decided = decided.and_then(|(record, earlier)| decision(record, earlier));
         let entry = match values.into_iter().next() {
             Some(redis::Value::BulkString(value)) if value.is_empty() => None,
             Some(value) => self.read(value, key),
             None => None,
         };
-        Lookup { entry, answered, expired, hot: false }
+        Lookup { entry, answered, decided, hot: false }
     }
 
     /// Reads what was found under `key`; what does not verify is counted.

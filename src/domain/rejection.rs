@@ -3,10 +3,10 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The fixed words of `error.code` in a `rejected` event; also a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "RejectionCode")]
 pub enum Code {
     /// The body is not of the form of a request, or a property of the message is wrong.
@@ -67,7 +67,7 @@ impl Code {
 }
 
 /// A refusal that the producer is told of. It is final: the same message would be refused again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     pub code: Code,
     pub message: String,

@@ -1,12 +1,13 @@
-//! Answers that need no Job: hits, refusals, and requests that came too late.
+//! Answers that need no Job: hits, refusals, requests that came too late, and what cancellations came to.
 
 use jiff::Timestamp;
 
 use super::{Intake, Unsettled};
 use crate::cache::Entry;
-use crate::domain::event::{Event, ServedBy, Timings, Verdict};
+use crate::domain::decided::Decided;
+use crate::domain::event::{Event, ResultView, ServedBy, Timings, Verdict};
 use crate::domain::manifest::Plan;
-use crate::domain::outcome::Failure;
+use crate::domain::outcome::{Failure, Payload};
 use crate::domain::rejection::Rejection;
 use crate::domain::request::{Arrival, Request};
 use crate::domain::waiter::Waiter;
@@ -71,22 +72,42 @@ impl Intake {
         self.tell(request.waiter, verdict, Some(plan)).await
     }
 
-    /// Sends a verdict that no Job stands behind, and remembers it: a redelivery after a lost
-    /// acknowledgement could come to another one.
+    /// Answers what asked for no Job with a result of ours, which is JSON.
+    pub(super) async fn handled(&self, waiter: Waiter, json: String) -> Result<(), Unsettled> {
+        let payload = Payload::new(json.into_bytes());
+        let result = ResultView { payload: &payload, age_seconds: 0, expires_at: None, reference: None };
+        self.answer(waiter, Verdict::Handled { result }).await
+    }
+
+    /// Tells what an earlier try has decided.
+    pub(super) async fn tell_again(
+        &self,
+        waiter: Waiter,
+        decided: Decided,
+        plan: Option<&Plan>,
+    ) -> Result<(), Unsettled> {
+        let verdict = match &decided {
+            Decided::Rejected(rejection) => Verdict::Rejected(rejection),
+            Decided::Expired { deadline } => Verdict::Expired { deadline: *deadline },
+            Decided::Cancelled { reason } => Verdict::Cancelled { reason },
+            Decided::Failed(failure) => Verdict::Failed { served_by: ServedBy::Executed, failure },
+            Decided::Handled { result } => return self.handled(waiter, result.clone()).await,
+        };
+        self.tell(waiter, verdict, plan).await
+    }
+
     pub(super) async fn answer(&self, waiter: Waiter, verdict: Verdict<'_>) -> Result<(), Unsettled> {
         self.tell(waiter, verdict, None).await
     }
 
-    /// Says that the deadline has passed. It is noted first: delivered again after a crash in between, the request
-    /// may find a result that has come meanwhile, and would be told that as well.
-    pub(super) async fn expire(&self, waiter: Waiter, deadline: Timestamp) -> Result<(), Unsettled> {
-        let waiter = self.addressed(waiter);
-        self.store.record_expiry(&waiter).await;
-        self.answer(waiter, Verdict::Expired { deadline }).await
-    }
-
+    /// Sends a verdict that no Job stands behind. It is noted first: delivered again after a crash in between, the
+    /// request could come to another one. Once it is sent, that is noted too, and a redelivery after a lost
+    /// acknowledgement says nothing more.
     async fn tell(&self, waiter: Waiter, verdict: Verdict<'_>, plan: Option<&Plan>) -> Result<(), Unsettled> {
         let waiter = self.addressed(waiter);
+        if let Some(decided) = Decided::of(&verdict) {
+            self.store.record_decision(&waiter, &decided).await;
+        }
         let (key, template) = (plan.map(|plan| &plan.key), plan.map(|plan| plan.template.as_str()));
         let event = Event { waiter: &waiter, verdict, key, template, job: None, timings: Timings::default() };
         self.replies.send(&event).await?;

@@ -13,9 +13,8 @@ use super::{Decision, Intake, Unsettled};
 use crate::cache::ANSWERING;
 use crate::cluster::{self, Withdrawn};
 use crate::domain::earlier::Earlier;
-use crate::domain::event::{ResultView, State, Verdict};
+use crate::domain::event::{State, Verdict};
 use crate::domain::manifest::Plan;
-use crate::domain::outcome::Payload;
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{Arrival, Cancel, Request};
 use crate::domain::waiter::Waiter;
@@ -37,8 +36,14 @@ const NOT_FOUND: &str = "not_found";
 impl Intake {
     /// Cancels a request and answers both it and the cancellation.
     pub(super) async fn cancel(&self, arrival: &Arrival, cancel: Cancel) -> Result<(), Unsettled> {
-        if arrival.redelivered && self.store.was_answered(&cancel.waiter, Earlier::AnyTime).await {
-            return Ok(());
+        if arrival.redelivered {
+            let waiter = self.addressed(cancel.waiter.clone());
+            if self.store.was_answered(&waiter, Earlier::AnyTime).await {
+                return Ok(());
+            }
+            if let Some(decided) = self.store.decision(&waiter, Earlier::AnyTime).await {
+                return self.tell_again(self.reachable(arrival, waiter), decided, None).await;
+            }
         }
         let producer = cancel.waiter.producer.clone();
         if let Err(rejection) = self.allow_reply(&cancel.waiter) {
@@ -75,10 +80,8 @@ impl Intake {
         }
         self.slots.nudge(&cancel.request_id);
         info!(request.id = cancel.request_id, outcome, "asked to cancel");
-        let payload =
-            Payload::new(json!({"request_id": cancel.request_id, "outcome": outcome}).to_string().into_bytes());
-        let result = ResultView { payload: &payload, age_seconds: 0, expires_at: None, reference: None };
-        self.answer(cancel.waiter, Verdict::Handled { result }).await
+        let result = json!({"request_id": cancel.request_id, "outcome": outcome});
+        self.handled(cancel.waiter, result.to_string()).await
     }
 
     fn allow_reply(&self, waiter: &Waiter) -> Result<(), Rejection> {

@@ -100,8 +100,8 @@ impl Intake {
         if lookup.answered {
             return Some(Decision::Answered);
         }
-        if let Some(deadline) = request.deadline.filter(|_| lookup.expired) {
-            return Some(Decision::Expired(deadline));
+        if let Some(decided) = lookup.decided {
+            return Some(Decision::Decided(Box::new(decided)));
         }
         lookup.entry.map(|entry| Decision::Hit(Box::new(entry)))
     }

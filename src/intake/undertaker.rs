@@ -36,8 +36,12 @@ impl Intake {
             }
         };
         // The record, for what stands on no Job any more and for cancellations.
-        if self.store.was_answered(&self.addressed(waiter.clone()), Earlier::AnyTime).await {
+        let waiter = self.addressed(waiter);
+        if self.store.was_answered(&waiter, Earlier::AnyTime).await {
             return Ok(());
+        }
+        if let Some(decided) = self.store.decision(&waiter, Earlier::AnyTime).await {
+            return self.tell_again(self.reachable(arrival, waiter), decided, None).await;
         }
         let rejection = Rejection::new(Code::Poison, WHY);
         self.replies.bury_rejected(arrival, &rejection).await?;

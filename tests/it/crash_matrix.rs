@@ -8,13 +8,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::checker::Budget;
-use crate::support::{Dispatcher, Load, Plan, Request, World, eventually};
+use crate::support::{Dispatcher, Load, Plan, World};
 
 /// The point, and at which of its passes it strikes: late enough for work to be under way everywhere.
 const POINTS: [(&str, usize); 13] = [
@@ -183,26 +182,4 @@ async fn a_dispatcher_that_ends_anywhere_breaks_no_promise() {
     }
     println!("{clean} crashes were clean, {} broke a promise", broken.len());
     assert!(broken.is_empty(), "{broken:?}; what was wrong is said above");
-}
-
-/// Whoever takes it over finds a result, which must not be told as well.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_was_told_that_it_is_late_is_told_nothing_else_after_a_crash() {
-    let world = World::new("crash-late").await;
-    let mut first = world.dispatcher().await;
-    let mut producer = world.producer().await;
-    let mut body = json!({"template": "script", "params": {"script": "echo kept"}});
-    assert_eq!(producer.ask(Request::json(&body)).await.state(), "succeeded");
-    world.settled().await;
-    first.kill();
-    let mut struck = world.dispatcher_in(&[("JOBQUAY_CRASH", "event-confirmed:1:abort")], &[]).await;
-    body["deadline"] = json!("2026-01-01T00:00:00Z");
-    producer.send(Request::json(&body).id("late")).await;
-    assert_eq!(producer.event().await.state(), "expired");
-    eventually("the crash", async || struck.has_ended().then_some(())).await;
-    let _next = world.dispatcher().await;
-    world.settled().await;
-    while let Some(event) = producer.event_within(Duration::from_secs(2)).await {
-        assert_eq!((event.request_id(), event.state()), ("late", "expired"));
-    }
 }

@@ -24,6 +24,8 @@ mod command_line;
 #[cfg(feature = "crash-points")]
 mod crash_matrix;
 mod crashes;
+#[cfg(feature = "crash-points")]
+mod decided;
 mod failures;
 mod fan_in;
 mod hostile;
