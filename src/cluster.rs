@@ -103,6 +103,11 @@ impl Error {
             || self.status().is_some_and(|status| !matches!(status.code, 401 | 403 | 429 | 503 | 504))
     }
 
+    /// There was none within the time that a call has.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Timeout(..))
+    }
+
     /// Whether the call may have taken effect although it failed. Any 5xx may come from a proxy, or from
     /// an API server that lost its store, after the write was committed.
     pub fn is_undecided(&self) -> bool {

@@ -12,6 +12,7 @@
 
 mod answers;
 mod cancel;
+mod gate;
 mod lookup;
 mod patience;
 mod place;
@@ -44,6 +45,7 @@ use crate::rules;
 use crate::slots::Slots;
 use crate::telemetry::metrics::Metrics;
 
+pub use gate::Gate;
 pub use single_flight::SingleFlight;
 
 /// Everything that a request meets on its way.
@@ -51,6 +53,7 @@ pub struct Intake {
     pub rules: rules::Current,
     pub store: Arc<Store>,
     pub jobs: Jobs,
+    pub gate: Gate,
     pub replies: Arc<Replies>,
     pub overflow: Arc<Overflow>,
     pub parking: Parking,

@@ -18,7 +18,7 @@ use crate::completion::Completion;
 use crate::config::Config;
 use crate::domain::lanes::Lanes;
 use crate::http::{self, Pages};
-use crate::intake::{Intake, SingleFlight};
+use crate::intake::{Gate, Intake, SingleFlight};
 use crate::members::Membership;
 use crate::overdue::{self, Clock};
 use crate::queue::{Consumer, Overflow, Parking, PoisonConsumer, publisher};
@@ -95,6 +95,7 @@ async fn start(
         rules,
         store: Arc::clone(&store),
         jobs: jobs.clone(),
+        gate: Gate::new(config.kubernetes.concurrency),
         replies: Arc::clone(&replies),
         overflow: Arc::clone(&overflow),
         parking,

@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde_json::json;
 use tracing::{info, warn};
 
+use super::gate::Turn;
 use super::patience::Patience;
 use super::{Decision, Intake, Unsettled};
 use crate::cache::ANSWERING;
@@ -116,6 +117,14 @@ impl Intake {
         }
     }
 
+    /// Waits until it is this one's turn to ask the API server.
+    pub(super) async fn turn(&self, patience: &Patience) -> Result<Turn<'_>, Unsettled> {
+        tokio::select! {
+            turn = self.gate.turn() => Ok(turn),
+            held = patience.over(&self.stop) => Err(held),
+        }
+    }
+
     /// Tries until the API server has answered.
     pub(super) async fn patiently<T, F>(&self, action: &str, call: impl Fn() -> F) -> Result<T, Unsettled>
     where
@@ -123,7 +132,10 @@ impl Intake {
     {
         let mut patience = Patience::new();
         loop {
-            match call().await {
+            let turn = self.turn(&patience).await?;
+            let answer = call().await;
+            turn.ends(&answer);
+            match answer {
                 Ok(value) => return Ok(value),
                 Err(error) => {
                     warn!(action, error = chain(&error), "not possible yet; trying again");

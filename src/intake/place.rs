@@ -44,9 +44,8 @@ impl Intake {
             if let Some(deadline) = late.filter(|_| !quest.earlier.is_possible()) {
                 return Ok(Decision::Expired(deadline));
             }
-            // From before the first look at anything, so that a lookup is never older than it counts.
-            let looked_up = Instant::now();
-            let tried = match self.stands(&quest, looked_up).await {
+            let (looked_up, stands) = self.stands(&quest).await?;
+            let tried = match stands {
                 // It is the Job that answers. What the cache says may be of another run.
                 Ok(Some(placement)) => Ok(placement),
                 Err(error) => Err(error),
@@ -106,9 +105,19 @@ impl Intake {
         lookup.entry.map(|entry| Decision::Hit(Box::new(entry)))
     }
 
-    /// The place that an earlier try has found, if there was one. The look costs nothing where there was none.
-    async fn stands(&self, quest: &Quest<'_>, looked_up: Instant) -> Result<Option<Placement>, Unplaced> {
-        Ok(self.jobs_of(quest.plan).stands(quest.plan, &quest.claim(looked_up)).await?)
+    /// The place that an earlier try has found, if there was one; the look costs nothing where there was none. With the
+    /// time from before it, which is that of the whole round: so no lookup is older than it counts.
+    async fn stands(&self, quest: &Quest<'_>) -> Result<(Instant, Result<Option<Placement>, Unplaced>), Unsettled> {
+        let turn = match quest.earlier.is_possible() {
+            true => Some(self.turn(&quest.patience).await?),
+            false => None,
+        };
+        let looked_up = Instant::now();
+        let stands = self.jobs_of(quest.plan).stands(quest.plan, &quest.claim(looked_up)).await;
+        if let Some(turn) = turn {
+            turn.ends(&stands);
+        }
+        Ok((looked_up, stands.map_err(Unplaced::from)))
     }
 
     async fn park(&self, quest: &Quest<'_>) -> Result<(), Unplaced> {

@@ -24,6 +24,7 @@ mod command_line;
 #[cfg(feature = "crash-points")]
 mod crash_matrix;
 mod crashes;
+mod crowd;
 #[cfg(feature = "crash-points")]
 mod decided;
 mod failures;

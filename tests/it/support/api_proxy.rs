@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     CommitsAndHangs,
     Hangs,
     Slow(Duration),
+    /// Calls are worked on one after the other, each for so long, those too whose caller has gone.
+    Crowded(Duration),
     /// Of a watch.
     Lies(Lie),
 }
@@ -75,6 +77,8 @@ struct State {
     said: Vec<Bytes>,
     /// Ends the watches on Jobs that are open.
     cut: CancellationToken,
+    /// Whose turn it is in the crowd.
+    crowd: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The proxy; it ends with its handle.
@@ -161,6 +165,14 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
         Some(Fault::Resets) => return Err(io::ErrorKind::ConnectionReset.into()),
         Some(Fault::Hangs) => std::future::pending().await,
         Some(Fault::Slow(delay)) => tokio::time::sleep(delay).await,
+        Some(Fault::Crowded(each)) => {
+            let crowd = Arc::clone(&state.lock().expect("nobody panics with it").crowd);
+            let work = async move {
+                let _turn = crowd.lock().await;
+                tokio::time::sleep(each).await;
+            };
+            tokio::spawn(work).await.expect("sleeping does not panic");
+        }
         _ => {}
     }
     let watches_jobs = calls_of(&request).contains(&Calls::JobWatches);
