@@ -9,12 +9,14 @@
 //! sees it next starts over and tells everyone the same. `run` says which Jobs, and when.
 //!
 //! The Job is what the watch has just shown of it, or a fresh GET: after a restart, a handover, a failed try, and where
-//! the release says that it has changed since.
+//! the release says that it has changed since. Its result was read when its pod succeeded, or is read now.
 
 mod answer;
 mod cancelled;
+mod early;
 mod instead;
 mod run;
+mod tasks;
 mod told;
 mod worklist;
 
@@ -36,6 +38,8 @@ use crate::queue::{self, Overflow, Reader};
 use crate::reply::Replies;
 use crate::telemetry::chain;
 use crate::telemetry::metrics::Metrics;
+use early::ReadEarly;
+pub use tasks::{Successes, successes};
 use told::Told;
 use worklist::Over;
 
@@ -55,6 +59,7 @@ pub struct Completion {
     /// How long to try to read a result that should be there.
     pub grace: Duration,
     pub at_work: Semaphore,
+    pub room: Arc<Semaphore>,
     pub metrics: Metrics,
 }
 
@@ -83,6 +88,8 @@ struct Progress {
     started_told: bool,
     /// The Job as the watch has just shown it, good for one try: if it is outdated, it is not released.
     shown: Option<Box<Job>>,
+    /// What its pod had left when it succeeded; good for the Job that was shown, where that had no other pod.
+    read: Option<Box<ReadEarly>>,
     /// As they were listed beside the last look at the Job.
     pods: Option<Vec<Pod>>,
     overflow: Option<Reader>,
@@ -95,6 +102,13 @@ struct Progress {
 }
 
 impl Progress {
+    /// Whether what was read early is the Job's result: it succeeded, and no other pod can have left one.
+    fn has_read_of(&mut self, job: &Job) -> bool {
+        let only_one = job::ending(job) == Some(Ending::Succeeded) && job::had_one_pod(job);
+        self.read = self.read.take().filter(|_| only_one);
+        self.read.is_some()
+    }
+
     /// Whether a Job without a verdict was deleted so recently that one may be on its way.
     fn may_still_change(&mut self, ending: &Ending) -> bool {
         *ending == Ending::Deleted && self.deleted_since.get_or_insert_with(Instant::now).elapsed() < SETTLING
@@ -112,8 +126,12 @@ impl Completion {
         for _ in 0..ROUNDS {
             let shown = progress.shown.take().filter(|job| job::finalizer_index(job).is_some());
             let (job, pods) = match shown {
+                Some(job) if progress.has_read_of(&job) => (Ok(Some(*job)), Ok(())),
                 Some(job) => (Ok(Some(*job)), self.list_pods(sighting, progress).await),
-                None => tokio::join!(self.owing(sighting), self.list_pods(sighting, progress)),
+                None => {
+                    progress.read = None;
+                    tokio::join!(self.owing(sighting), self.list_pods(sighting, progress))
+                }
             };
             let Some(job) = job? else { return self.let_go(sighting, progress).await };
             let Some(ending) = job::ending(&job) else { return Ok(Over::Undone) };

@@ -93,7 +93,7 @@ impl Clock {
         let now = self.time.now();
         let mut state = self.state();
         match sighted {
-            PodSighted::Pod { namespace, uid, job_uid, facts: Some(facts) } => {
+            PodSighted::Pod { namespace, uid, job_uid, facts: Some(facts), .. } => {
                 state.pods.entry(job_uid).or_default().insert(uid, (namespace, *facts));
             }
             PodSighted::Pod { uid, job_uid, facts: None, .. } => {
@@ -266,6 +266,7 @@ mod tests {
                 leaving: false,
                 hindrance: None,
             })),
+            success: None,
         });
         assert!(due(&clock, 319).is_empty());
         assert_eq!(due(&clock, 320), ["j210"]);

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::cache::Store;
 use crate::cluster::{Clients, Jobs, Leases, joiner, watch, watch_pods};
-use crate::completion::Completion;
+use crate::completion::{Completion, successes};
 use crate::config::Config;
 use crate::domain::lanes::Lanes;
 use crate::http::{self, Pages};
@@ -113,6 +113,7 @@ async fn start(
         overflow,
         grace: config.results.grace,
         at_work: Completion::permits(),
+        room: Completion::room(),
         metrics: metrics.clone(),
     });
     let consumer = Consumer {
@@ -140,8 +141,9 @@ async fn start(
     tasks.spawn("rules", keeper.run(stop.clone()));
     tasks.spawn("slots", slots.clone().run(stop.clone()));
     let clock = Clock::new(clients.time.clone());
-    let overdue =
-        overdue::run(clock.clone(), completion.jobs.clone(), watch_pods(&clients), duty.clone(), stop.clone());
+    let (see, successes) = successes();
+    let pods = watch_pods(&clients).inspect(see);
+    let overdue = overdue::run(clock.clone(), completion.jobs.clone(), pods, duty.clone(), stop.clone());
     tasks.spawn("clock", overdue);
     // Others take over only when nothing is at work here any more.
     let leave = CancellationToken::new();
@@ -153,7 +155,7 @@ async fn start(
     tasks.spawn("completion", {
         let (stop, leaves) = (stop.clone(), leave.drop_guard());
         async move {
-            completion.run(sightings, duty, stop).await;
+            completion.run(sightings, successes, duty, stop).await;
             drop(leaves);
         }
     });

@@ -1,75 +1,15 @@
 //! Jobs that take too long: looked at afresh, and given up.
 
-use futures_util::stream::select_all;
-use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, watcher};
 use serde_json::json;
-use tracing::warn;
 
-use super::jobs::open_selector;
-use super::watch::WATCH_SECONDS;
-use super::{Clients, Error, Jobs, Sighting, call};
-use crate::backoff::Backoff;
+use super::{Error, Jobs, Sighting, call};
 use crate::domain::job::finalizer_index;
 use crate::domain::manifest::GIVEN_UP;
 use crate::domain::overdue::{GivenUp, JobFacts, Kind, Overdue, PodFacts, Told};
-use crate::telemetry::chain;
-
-/// What the watch on pods saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PodSighted {
-    /// `None`: it does not count any more.
-    Pod { namespace: String, uid: String, job_uid: String, facts: Option<Box<PodFacts>> },
-    /// The list of this namespace starts anew.
-    Relisting { namespace: String },
-    /// The API server does not answer, or not as it should.
-    Lost,
-}
-
-/// Pods of open Jobs as they are seen, for ever: errors are logged and survived.
-pub fn watch_pods(clients: &Clients) -> impl Stream<Item = PodSighted> + Send + use<> {
-    let namespaces: Vec<_> = clients.namespaces.all().map(str::to_owned).collect();
-    select_all(namespaces.into_iter().map(|namespace| {
-        let pods: Api<Pod> = Api::namespaced(clients.watch.clone(), &namespace);
-        let config = watcher::Config::default().labels(&open_selector()).timeout(WATCH_SECONDS);
-        let sighted = move |event| std::future::ready(sighted(event, &namespace));
-        watcher(pods, config).backoff(Backoff::for_watches()).filter_map(sighted).boxed()
-    }))
-}
-
-fn sighted(event: Result<watcher::Event<Pod>, watcher::Error>, namespace: &str) -> Option<PodSighted> {
-    let event = match event {
-        Ok(event) => event,
-        Err(error) => {
-            warn!(error = chain(&error), namespace, "the watch on pods failed; it is opened again");
-            return Some(PodSighted::Lost);
-        }
-    };
-    let seen = |pod: Pod, facts: Option<PodFacts>| {
-        let owners = pod.metadata.owner_references.unwrap_or_default();
-        let job_uid = owners.into_iter().find(|owner| owner.kind == "Job")?.uid;
-        Some(PodSighted::Pod {
-            namespace: namespace.to_owned(),
-            uid: pod.metadata.uid?,
-            job_uid,
-            facts: facts.map(Box::new),
-        })
-    };
-    match event {
-        watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {
-            let facts = PodFacts::of(&pod);
-            seen(pod, facts)
-        }
-        watcher::Event::Delete(pod) => seen(pod, None),
-        watcher::Event::Init => Some(PodSighted::Relisting { namespace: namespace.to_owned() }),
-        watcher::Event::InitDone => None,
-    }
-}
 
 impl Jobs {
     /// The Job and its pods as they are at this moment; `None` where nothing is owed any more.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
-use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::worklist::{News, Over, Worklist};
+use super::tasks::{Successes, Tasks};
+use super::worklist::Over;
 use super::{Completion, Progress};
 use crate::backoff::Backoff;
 use crate::cluster::{Jobs, Sighted, Sighting};
@@ -28,82 +28,56 @@ const ORPHANS: u16 = 0;
 
 impl Completion {
     /// Completes what is this member's duty until `stop`; then finishes what is at work.
-    pub async fn run(self: Arc<Self>, sightings: impl Stream<Item = Sighted>, duty: Duty, stop: CancellationToken) {
+    pub async fn run(
+        self: Arc<Self>,
+        sightings: impl Stream<Item = Sighted>,
+        mut successes: Successes,
+        duty: Duty,
+        stop: CancellationToken,
+    ) {
         let mut sightings = std::pin::pin!(sightings);
         let mut look_over = tokio::time::interval(LOOK_OVER);
         look_over.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut list = Worklist::default();
-        let mut announcements: JoinSet<()> = JoinSet::new();
-        let mut tasks: JoinSet<Over> = JoinSet::new();
-        let mut surveys: JoinSet<Vec<Sighting>> = JoinSet::new();
         let mut moves = duty.clone();
+        let mut tasks = Tasks::new(Arc::clone(&self), duty, stop.clone());
         loop {
-            // The Job that is due, where the watch has just shown it.
-            let mut shown = None;
-            let due = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => break,
-                Some(sighted) = sightings.next() => match list.see(sighted, &duty) {
-                    News::Ended(uid, job) => {
-                        shown = job;
-                        vec![uid]
-                    }
-                    News::Started(job) => {
-                        announcements.spawn(Arc::clone(&self).announce_starting(job));
-                        Vec::new()
-                    }
-                    News::None => Vec::new(),
-                },
-                () = moves.moved() => list.all_due(&duty),
-                _ = look_over.tick(), if surveys.is_empty() => {
-                    surveys.spawn(Arc::clone(&self).survey(duty.owns(ORPHANS)));
-                    Vec::new()
+                Some(sighted) = sightings.next() => tasks.see(sighted),
+                Some(success) = successes.recv(), if tasks.may_read() => tasks.read_early(success),
+                () = moves.moved() => tasks.complete_all(),
+                _ = look_over.tick(), if tasks.surveys.is_empty() => tasks.survey(ORPHANS),
+                Some(announced) = tasks.announcements.join_next() => {
+                    tasks.survived("announcing a start", announced);
                 }
-                Some(announced) = announcements.join_next() => {
-                    if let Err(error) = announced {
-                        self.metrics.panics.inc();
-                        error!(error = chain(&error), "announcing a start panicked");
+                Some(read) = tasks.readings.join_next() => {
+                    if let Some((uid, read)) = tasks.survived("reading a result", read) {
+                        tasks.list.was_read(&uid, read);
                     }
-                    Vec::new()
                 }
-                Some(survey) = surveys.join_next() => {
-                    if list.open() > MANY {
+                Some(survey) = tasks.surveys.join_next() => {
+                    if tasks.list.open() > MANY {
                         look_over.reset_after(LOOK_OVER_MANY);
                     }
-                    list.found(survey.unwrap_or_default());
-                    list.all_due(&duty)
+                    let ended = tasks.survived("a look over the open Jobs", survey).unwrap_or_default();
+                    tasks.list.found(ended);
+                    tasks.complete_all();
                 }
-                Some(done) = tasks.join_next_with_id() => match done {
-                    // Its shard went to another member; it may have come back meanwhile.
-                    Ok((task, Over::Left)) => list.finished(task, Over::Left).into_iter().collect(),
-                    Ok((task, over)) => { list.finished(task, over); Vec::new() }
-                    Err(error) => {
-                        self.metrics.panics.inc();
-                        error!(error = chain(&error), "a completion panicked");
-                        list.finished(error.id(), Over::Undone);
-                        Vec::new()
-                    }
-                },
-            };
-            self.metrics.jobs_open.set(i64::try_from(list.open()).unwrap_or(i64::MAX));
-            for uid in due {
-                let Some(sighting) = list.due(&uid, &duty).cloned() else { continue };
-                let started_told = list.is_started(&uid);
-                let progress = Progress { started_told, shown: shown.take(), ..Progress::default() };
-                let finish = Arc::clone(&self).finish(sighting, progress, duty.clone(), stop.clone());
-                list.begun(&uid, tasks.spawn(finish).id());
+                Some(done) = tasks.completions.join_next_with_id() => tasks.is_over(done),
             }
+            self.metrics.jobs_open.set(i64::try_from(tasks.list.open()).unwrap_or(i64::MAX));
         }
-        while tasks.join_next().await.is_some() {}
+        while tasks.completions.join_next().await.is_some() {}
     }
 
-    async fn announce_starting(self: Arc<Self>, job: Box<Job>) {
+    pub(super) async fn announce_starting(self: Arc<Self>, job: Box<Job>) {
         if let Err(error) = self.announce_start(&job).await {
             warn!(job.name = job.metadata.name, error = chain(&error), "cannot announce a start");
         }
     }
 
     /// Everything that has ended and owes answers; lets go of the pods that were left behind.
-    async fn survey(self: Arc<Self>, orphans: bool) -> Vec<Sighting> {
+    pub(super) async fn survey(self: Arc<Self>, orphans: bool) -> Vec<Sighting> {
         let mut all = Vec::new();
         for jobs in self.jobs.everywhere() {
             all.extend(survey(&jobs, orphans).await);
@@ -112,7 +86,7 @@ impl Completion {
     }
 
     /// Tries until the Job is released, or left to another member, or to this one when it owns it again.
-    async fn finish(
+    pub(super) async fn finish(
         self: Arc<Self>,
         sighting: Sighting,
         mut progress: Progress,

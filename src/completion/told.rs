@@ -106,6 +106,10 @@ impl Completion {
             ResultSource::Redis => return self.capture_upload(plan, progress).await,
             _ => {}
         }
+        if let Some(read) = progress.read.take() {
+            progress.pods = Some(vec![read.pod]);
+            return Ok(read.result.map_or_else(Outcome::Failed, Outcome::Succeeded));
+        }
         let read = match pods {
             Ok(()) => self.jobs_of(job).result(progress.pods.as_deref().unwrap_or_default(), plan).await,
             Err(error) => Err(error),

@@ -5,8 +5,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use k8s_openapi::api::batch::v1::Job;
 use tokio::task::Id;
 
+use super::early::ReadEarly;
 use crate::cluster::{Sighted, Sighting};
 use crate::domain::job;
+use crate::domain::template::ResultPlan;
 use crate::members::Duty;
 
 /// How many answered Jobs are remembered: more than can be answered while one late event is on its way.
@@ -14,8 +16,8 @@ const REMEMBERED: usize = 8192;
 
 #[derive(Default)]
 pub(super) struct Worklist {
-    /// By uid, with their namespaces.
-    open: HashMap<String, Option<String>>,
+    /// By uid.
+    open: HashMap<String, Open>,
     /// Those that have ended, by uid, of all shards: a shard that comes here brings no work to be looked for.
     ended: HashMap<String, Sighting>,
     /// Those whose start was told; a completion tells the others before it tells the end.
@@ -26,6 +28,23 @@ pub(super) struct Worklist {
     /// Namespaces whose list is being read: what it shows may be older than what was seen before.
     listing: HashSet<String>,
     answered: Answered,
+}
+
+/// What is known of a Job that owes answers.
+struct Open {
+    namespace: Option<String>,
+    /// Where its result is, if it is to be read from a pod.
+    plan: Option<ResultPlan>,
+    reading: Reading,
+}
+
+/// How far the reading of a result is whose pod has succeeded.
+enum Reading {
+    NotBegun,
+    UnderWay,
+    /// There is nothing that could be used.
+    Vain,
+    Done(Box<ReadEarly>),
 }
 
 /// Jobs that were let go here of late, by uid. An event of one of them is late or repeated, and says nothing new.
@@ -66,7 +85,7 @@ impl Worklist {
             }
             Sighted::Relisting { namespace } => {
                 self.listing.insert(namespace.clone());
-                self.open.retain(|_, of| of.as_ref() != Some(&namespace));
+                self.open.retain(|_, open| open.namespace.as_ref() != Some(&namespace));
                 self.ended.retain(|_, sighting| sighting.namespace != namespace);
             }
             Sighted::Listed { namespace, .. } => drop(self.listing.remove(&namespace)),
@@ -79,7 +98,11 @@ impl Worklist {
         if self.answered.uids.contains(&uid) {
             return News::None;
         }
-        self.open.insert(uid.clone(), job.metadata.namespace.clone());
+        self.open.entry(uid.clone()).or_insert_with(|| Open {
+            namespace: job.metadata.namespace.clone(),
+            plan: job::result_plan(&job).filter(|plan| plan.source.is_pod()),
+            reading: Reading::NotBegun,
+        });
         if let Some(sighting) = Sighting::of(&job) {
             let is_listed = self.listing.contains(&sighting.namespace);
             self.ended.insert(uid.clone(), sighting);
@@ -89,6 +112,30 @@ impl Worklist {
             return News::Started(job);
         }
         News::None
+    }
+
+    /// A pod of the Job has succeeded: where its result is, if that is to be read here, and now for the first time.
+    pub(super) fn begin_reading(&mut self, job: &Sighting, duty: &Duty) -> Option<ResultPlan> {
+        let open = self.open.get_mut(&job.uid).filter(|_| duty.owns(job.shard))?;
+        let plan = open.plan.filter(|_| matches!(open.reading, Reading::NotBegun))?;
+        open.reading = Reading::UnderWay;
+        Some(plan)
+    }
+
+    /// The reading is over.
+    pub(super) fn was_read(&mut self, uid: &str, read: Option<ReadEarly>) {
+        if let Some(open) = self.open.get_mut(uid) {
+            open.reading = read.map_or(Reading::Vain, |read| Reading::Done(Box::new(read)));
+        }
+    }
+
+    /// What was read, for the completion of the Job; from now on it reads by itself.
+    pub(super) fn take_read(&mut self, uid: &str) -> Option<Box<ReadEarly>> {
+        let open = self.open.get_mut(uid)?;
+        match std::mem::replace(&mut open.reading, Reading::Vain) {
+            Reading::Done(read) => Some(read),
+            _ => None,
+        }
     }
 
     /// Follows a look over all of them.
@@ -148,94 +195,4 @@ impl Answered {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn seen(uid: &str, ended: bool) -> Sighted {
-        let kind = if ended { "Complete" } else { "Suspended" };
-        Sighted::Open(Box::new(
-            serde_json::from_value(json!({
-                "metadata": {"name": uid, "uid": uid, "namespace": "work", "labels": {"jobquay.dev/shard": "3"}},
-                "status": {"ready": 1, "conditions": [{"type": kind, "status": "True"}]},
-            }))
-            .unwrap(),
-        ))
-    }
-
-    async fn task() -> Id {
-        let task = tokio::spawn(async {});
-        let id = task.id();
-        task.await.unwrap();
-        id
-    }
-
-    #[tokio::test]
-    async fn a_job_is_due_once_where_its_shard_is_owned_and_again_when_it_was_left_undone() {
-        let (ours, theirs) = (Duty::of(1), Duty::none());
-        let mut list = Worklist::default();
-        assert!(matches!(list.see(seen("u", true), &theirs), News::Ended(uid, Some(_)) if uid == "u"));
-        assert!(list.due("u", &theirs).is_none() && list.all_due(&theirs).is_empty());
-        assert_eq!(list.all_due(&ours), ["u"], "its shard has come here, and it was remembered");
-        let first = task().await;
-        list.begun("u", first);
-        assert!(list.due("u", &ours).is_none(), "a task is at it");
-        assert_eq!(list.finished(first, Over::Left).as_deref(), Some("u"));
-        assert!(list.due("u", &ours).is_some());
-        let second = task().await;
-        list.begun("u", second);
-        list.finished(second, Over::Done);
-        assert!(list.due("u", &ours).is_none());
-        assert!(matches!(list.see(seen("u", true), &ours), News::None), "the event was late");
-        assert!(list.due("u", &ours).is_none() && list.open() == 1);
-    }
-
-    #[tokio::test]
-    async fn a_job_that_was_left_undone_here_is_taken_up_again_when_it_is_seen() {
-        let (ours, mut list) = (Duty::of(1), Worklist::default());
-        list.see(seen("u", true), &ours);
-        let task = task().await;
-        list.begun("u", task);
-        list.finished(task, Over::Undone);
-        assert!(matches!(list.see(seen("u", true), &ours), News::Ended(..)));
-        assert!(list.due("u", &ours).is_some());
-    }
-
-    #[test]
-    fn what_a_list_shows_is_looked_at_again() {
-        let (ours, mut list) = (Duty::of(1), Worklist::default());
-        list.see(Sighted::Relisting { namespace: "work".into() }, &ours);
-        assert!(matches!(list.see(seen("u", true), &ours), News::Ended(_, None)));
-        list.see(Sighted::Listed { namespace: "work".into(), all: true }, &ours);
-        assert!(matches!(list.see(seen("u", true), &ours), News::Ended(_, Some(_))));
-    }
-
-    #[test]
-    fn only_so_many_answered_jobs_are_remembered() {
-        let mut answered = Answered::default();
-        (0..=REMEMBERED).for_each(|number| answered.remember(number.to_string()));
-        assert_eq!((answered.uids.len(), answered.order.len()), (REMEMBERED, REMEMBERED));
-        assert!(!answered.uids.contains("0") && answered.uids.contains("1"));
-    }
-
-    #[test]
-    fn a_start_is_told_once_and_by_the_owner_alone() {
-        let mut list = Worklist::default();
-        assert!(matches!(list.see(seen("u", false), &Duty::none()), News::None));
-        assert!(matches!(list.see(seen("u", false), &Duty::of(1)), News::Started(_)));
-        assert!(matches!(list.see(seen("u", false), &Duty::of(1)), News::None));
-        assert!(list.is_started("u"));
-    }
-
-    #[test]
-    fn what_a_list_lacks_is_not_due_any_more() {
-        let mut list = Worklist::default();
-        list.see(seen("gone", true), &Duty::of(1));
-        list.see(Sighted::Relisting { namespace: "work".into() }, &Duty::of(1));
-        list.see(seen("there", true), &Duty::of(1));
-        assert_eq!((list.all_due(&Duty::of(1)), list.open()), (vec!["there".to_owned()], 1));
-        list.see(Sighted::Closed { uid: "there".into() }, &Duty::of(1));
-        assert!(list.all_due(&Duty::of(1)).is_empty());
-    }
-}
+mod tests;

@@ -3,16 +3,18 @@
 //! Everything is read by total functions: annotations are text that anyone with rights on the
 //! namespace can edit.
 
-use k8s_openapi::api::batch::v1::{Job, JobCondition};
+mod ending;
+
+use k8s_openapi::api::batch::v1::Job;
 use serde::de::DeserializeOwned;
 
 use super::earlier::Earlier;
 use super::key::RequestKey;
 use super::lanes::Occupant;
 use super::manifest::{self, CachePlan};
-use super::overdue::GivenUp;
 use super::template::{Limits, ResultPlan};
 use super::waiter::Waiter;
+pub use ending::{Ending, attempts, ending, finished_at, had_one_pod};
 
 /// More waiters than this, or more text, do not fit on one Job (annotations end at 256 KiB).
 pub const MAX_WAITERS: usize = 256;
@@ -35,40 +37,6 @@ impl Load {
     }
 }
 
-/// How a Job ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    Succeeded,
-    Failed {
-        reason: String,
-        message: String,
-    },
-    /// jobquay gave it up: it took too long to start, or to run.
-    GivenUp(GivenUp),
-    /// Somebody deleted it before it came to a verdict.
-    Deleted,
-}
-
-/// The verdict on a Job, `None` while it runs.
-///
-/// `SuccessCriteriaMet` and `FailureTarget` are final already (KEP-3998) and come earlier than
-/// `Complete` and `Failed`, which wait for the last pod to be gone. Only where none of them stands
-/// does a deletion count: the TTL controller deletes finished Jobs too. A recorded giving up comes before
-/// all of these: it was decided while none of them stood, and the Job may still succeed before it is gone.
-pub fn ending(job: &Job) -> Option<Ending> {
-    if let Some(given_up) = parsed(job, manifest::GIVEN_UP) {
-        return Some(Ending::GivenUp(given_up));
-    }
-    if holds(job, "SuccessCriteriaMet").or_else(|| holds(job, "Complete")).is_some() {
-        return Some(Ending::Succeeded);
-    }
-    if let Some(failed) = holds(job, "Failed").or_else(|| holds(job, "FailureTarget")) {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        return Some(Ending::Failed { reason: text(&failed.reason), message: text(&failed.message) });
-    }
-    job.metadata.deletion_timestamp.as_ref().map(|_| Ending::Deleted)
-}
-
 /// Who completes it. One whose label was lost is somebody's all the same.
 pub fn shard(job: &Job) -> u16 {
     let label = job.metadata.labels.as_ref().and_then(|labels| labels.get(manifest::SHARD));
@@ -78,31 +46,6 @@ pub fn shard(job: &Job) -> u16 {
 /// Whether a pod of it runs: its containers are started and ready.
 pub fn is_running(job: &Job) -> bool {
     job.status.as_ref().and_then(|status| status.ready).unwrap_or_default() > 0
-}
-
-fn holds<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
-    let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
-}
-
-/// How many pods have ended. Those that the Job controller has seen and not counted yet are part of it:
-/// at the first sight of a success its only pod is still among them.
-pub fn attempts(job: &Job) -> i32 {
-    let Some(status) = &job.status else { return 0 };
-    let uncounted = status.uncounted_terminated_pods.as_ref().map_or(0, |pods| {
-        let length = |uids: &Option<Vec<String>>| uids.as_ref().map_or(0, Vec::len);
-        length(&pods.succeeded) + length(&pods.failed)
-    });
-    let counted = status.succeeded.unwrap_or_default().saturating_add(status.failed.unwrap_or_default());
-    counted.saturating_add(i32::try_from(uncounted).unwrap_or(i32::MAX))
-}
-
-/// When the Job ended, as its status says it.
-pub fn finished_at(job: &Job) -> Option<jiff::Timestamp> {
-    let verdicts = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"];
-    let completed = job.status.as_ref().and_then(|status| status.completion_time.as_ref()).map(|time| time.0);
-    completed
-        .or_else(|| verdicts.iter().find_map(|kind| holds(job, kind)?.last_transition_time.as_ref()).map(|time| time.0))
 }
 
 /// What stands in the way of a create that the API server answered with "already exists".

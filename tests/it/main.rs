@@ -27,6 +27,7 @@ mod crashes;
 mod crowd;
 #[cfg(feature = "crash-points")]
 mod decided;
+mod early;
 mod failures;
 mod fan_in;
 mod hostile;

@@ -45,6 +45,19 @@ fn forged_counts_of_overflowed_waiters_stay_a_count() {
 }
 
 #[test]
+fn one_pod_is_all_a_job_had_where_nothing_else_failed_or_lives() {
+    let had = |status: Value| had_one_pod(&job(json!({"metadata": {}, "status": status})));
+    assert!(had(json!({"succeeded": 1, "active": 0, "terminating": 0})));
+    assert!(had(json!({"uncountedTerminatedPods": {"succeeded": ["a"]}})));
+    for more in ["failed", "active", "terminating"] {
+        assert!(!had(json!({"succeeded": 1, more: 1})), "{more}");
+    }
+    assert!(!had(json!({"succeeded": 1, "uncountedTerminatedPods": {"failed": ["a"]}})));
+    assert!(!had(json!({"succeeded": 1, "uncountedTerminatedPods": {"succeeded": ["a"]}})));
+    assert!(!had(json!({})) && !had_one_pod(&job(json!({"metadata": {}}))));
+}
+
+#[test]
 fn attempts_count_the_pods_that_are_not_booked_yet() {
     let status = json!({"failed": 1, "uncountedTerminatedPods": {"succeeded": ["u-1"]}});
     assert_eq!(attempts(&job(json!({"metadata": {}, "status": status}))), 2);
