@@ -11,6 +11,7 @@ mod jobs;
 mod join;
 mod known;
 mod log;
+mod mark;
 mod members;
 mod overdue;
 mod pages;

@@ -102,10 +102,13 @@ struct Progress {
 }
 
 impl Progress {
-    /// Whether what was read early is the Job's result: it succeeded, and no other pod can have left one.
+    /// Whether what was read early is the Job's result: it succeeded by this pod, or no other can have left one.
     fn has_read_of(&mut self, job: &Job) -> bool {
-        let only_one = job::ending(job) == Some(Ending::Succeeded) && job::had_one_pod(job);
-        self.read = self.read.take().filter(|_| only_one);
+        let is_its_result = |read: &ReadEarly| match job::pod_verdict(job) {
+            Some(verdict) => read.pod.metadata.uid == Some(verdict.pod),
+            None => job::ending(job) == Some(Ending::Succeeded) && job::had_one_pod(job),
+        };
+        self.read = self.read.take().filter(|read| is_its_result(read));
         self.read.is_some()
     }
 

@@ -1,15 +1,13 @@
-//! Jobs that take too long: looked at afresh, and given up.
+//! Jobs that take too long, looked at afresh.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
-use serde_json::json;
+use kube::api::ListParams;
 
 use super::{Error, Jobs, Sighting, call};
 use crate::domain::job::finalizer_index;
-use crate::domain::manifest::GIVEN_UP;
-use crate::domain::overdue::{GivenUp, JobFacts, Kind, Overdue, PodFacts, Told};
+use crate::domain::overdue::{JobFacts, Kind, Overdue, PodFacts, Told};
 
 impl Jobs {
     /// The Job and its pods as they are at this moment; `None` where nothing is owed any more.
@@ -44,22 +42,5 @@ impl Jobs {
             message: event.message.unwrap_or_default(),
         };
         Ok(list.into_iter().map(told).collect())
-    }
-
-    /// Records on the Job why it is given up; the completion does the rest. `false` where the Job has
-    /// changed since it was read: it may have come to its end.
-    pub async fn give_up(&self, job: &Job, given_up: &GivenUp) -> Result<bool, Error> {
-        let _write = self.write_slot().await;
-        let name = job.metadata.name.clone().unwrap_or_default();
-        let patch = json!({"metadata": {
-            "resourceVersion": job.metadata.resource_version,
-            "annotations": {GIVEN_UP: json!(given_up).to_string()},
-        }});
-        let (jobs, params, patch) = (self.writer(), PatchParams::default(), Patch::Merge(patch));
-        match call("give up a Job", self.call_timeout, jobs.patch(&name, &params, &patch)).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_conflict() || error.is_not_found() => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 }

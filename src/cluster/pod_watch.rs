@@ -2,6 +2,7 @@
 
 use futures_util::stream::select_all;
 use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::WatchStreamExt;
@@ -12,6 +13,7 @@ use super::jobs::open_selector;
 use super::watch::WATCH_SECONDS;
 use super::{Clients, Sighting};
 use crate::backoff::Backoff;
+use crate::domain::job::PodVerdict;
 use crate::domain::manifest::SHARD;
 use crate::domain::overdue::PodFacts;
 use crate::telemetry::chain;
@@ -42,6 +44,14 @@ pub struct PodSuccess {
 }
 
 impl PodSuccess {
+    /// Its success, as it is recorded on its Job.
+    pub fn verdict(&self) -> PodVerdict {
+        let statuses = self.pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        let ended = statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+        let at = ended.map(|time| time.0).max().unwrap_or_else(Timestamp::now);
+        PodVerdict { pod: self.pod.metadata.uid.clone().unwrap_or_default(), at }
+    }
+
     fn of(pod: &Pod) -> Option<Self> {
         let succeeded = pod.status.as_ref()?.phase.as_deref() == Some("Succeeded");
         if !succeeded || pod.metadata.deletion_timestamp.is_some() {

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 
 use super::{Error, Jobs};
+use crate::domain::job::PodVerdict;
 use crate::domain::outcome::{Failure, FailureCode, Payload, PodReport};
 use crate::domain::template::{ResultPlan, ResultSource};
 
@@ -10,10 +11,16 @@ use crate::domain::template::{ResultPlan, ResultSource};
 const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 
 impl Jobs {
-    /// Reads the result of a Job that succeeded from its pods. The inner error is final: a result that is not
+    /// Reads the result of a Job that succeeded from its pods, or from the one that its success was `decided` by. The inner error is final: a result that is not
     /// to be had, or not in its allowed size.
-    pub async fn result(&self, pods: &[Pod], plan: ResultPlan) -> Result<Result<Payload, Failure>, Error> {
-        let succeeded: Vec<_> = pods.iter().filter(|pod| phase(pod) == "Succeeded").collect();
+    pub async fn result(
+        &self,
+        pods: &[Pod],
+        plan: ResultPlan,
+        decided: Option<&PodVerdict>,
+    ) -> Result<Result<Payload, Failure>, Error> {
+        let is_decided = |pod: &Pod| decided.is_none_or(|verdict| pod.metadata.uid.as_ref() == Some(&verdict.pod));
+        let succeeded: Vec<_> = pods.iter().filter(|pod| phase(pod) == "Succeeded" && is_decided(pod)).collect();
         let Some(first) = succeeded.first() else {
             return Ok(Err(Failure::of_result(FailureCode::ResultLost, "the Job succeeded, but its pod is gone")));
         };

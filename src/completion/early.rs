@@ -2,16 +2,18 @@
 //!
 //! Kubernetes takes up to a second from there to the Job's verdict, and when that comes nothing is left to be read. It
 //! is a head start and no more: what was not read early, or cannot be told from another pod's result, is read from the
-//! Job's pods when it has ended.
+//! Job's pods when it has ended. Where the template wants it (`answer: pod`), the Job's end is decided here: the pod's
+//! success is recorded on the Job while that has no verdict, and whatever it comes to afterwards does not count.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Completion;
-use crate::cluster::PodSuccess;
+use crate::cluster::{PodSuccess, Sighting};
+use crate::domain::job::PodVerdict;
 use crate::domain::outcome::{Failure, Payload};
 use crate::domain::template::ResultPlan;
 use crate::telemetry::chain;
@@ -30,25 +32,42 @@ pub(super) struct ReadEarly {
     _room: OwnedSemaphorePermit,
 }
 
+/// What is waited for of a Job that runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Awaited {
+    pub(super) plan: ResultPlan,
+    /// Whether the success of its pod is told.
+    pub(super) answers_at_pod: bool,
+}
+
+/// What the success of a pod came to.
+pub(super) struct Early {
+    pub(super) job: Sighting,
+    /// `None` where nothing is to be read, or could be.
+    pub(super) read: Option<ReadEarly>,
+    /// To be recorded on the Job, where the success of its pod is told.
+    pub(super) verdict: Option<PodVerdict>,
+}
+
 impl Completion {
     /// Where results wait for their Job's verdict.
     pub fn room() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(ROOM_KIB))
     }
 
-    /// The Job's uid, and what its pod has left; `None` where that cannot be read now, or not be held.
-    pub(super) async fn read_early(
-        self: Arc<Self>,
-        success: PodSuccess,
-        plan: ResultPlan,
-    ) -> (String, Option<ReadEarly>) {
+    /// Reads what the pod has left, where that is to be read from a pod.
+    pub(super) async fn read_early(self: Arc<Self>, success: PodSuccess, awaited: Awaited) -> Early {
+        let verdict = awaited.answers_at_pod.then(|| success.verdict());
         let PodSuccess { job, pod } = success;
+        if !awaited.plan.source.is_pod() {
+            return Early { job, read: None, verdict };
+        }
         let pods = [pod];
-        let result = match self.jobs.of(Some(&job.namespace)).result(&pods, plan).await {
+        let result = match self.jobs.of(Some(&job.namespace)).result(&pods, awaited.plan, None).await {
             Ok(result) => result,
             Err(error) => {
                 debug!(job.name = job.name, error = chain(&error), "no result yet; it is read when the Job has ended");
-                return (job.uid, None);
+                return Early { job, read: None, verdict: None };
             }
         };
         let bytes = result.as_ref().map_or(0, |payload| payload.bytes.len());
@@ -59,7 +78,21 @@ impl Completion {
             pod: Pod { metadata: pod.metadata, ..Pod::default() },
             _room: room,
         });
-        (job.uid, read)
+        Early { job, read, verdict }
+    }
+
+    /// Decides that the pod's success is the Job's, which the watch then shows as its end.
+    pub(super) async fn decide(self: Arc<Self>, job: Sighting, verdict: PodVerdict) {
+        match self.jobs.of(Some(&job.namespace)).succeed(&job, &verdict).await {
+            Ok(decided) => debug!(job.name = job.name, decided, "its pod has succeeded"),
+            Err(error) => {
+                warn!(
+                    job.name = job.name,
+                    error = chain(&error),
+                    "a success cannot be told before the Job's own verdict"
+                );
+            }
+        }
     }
 }
 

@@ -47,12 +47,12 @@ impl Completion {
                 Some(success) = successes.recv(), if tasks.may_read() => tasks.read_early(success),
                 () = moves.moved() => tasks.complete_all(),
                 _ = look_over.tick(), if tasks.surveys.is_empty() => tasks.survey(ORPHANS),
-                Some(announced) = tasks.announcements.join_next() => {
-                    tasks.survived("announcing a start", announced);
+                Some(done) = tasks.errands.join_next() => {
+                    tasks.survived("an errand", done);
                 }
                 Some(read) = tasks.readings.join_next() => {
-                    if let Some((uid, read)) = tasks.survived("reading a result", read) {
-                        tasks.list.was_read(&uid, read);
+                    if let Some(early) = tasks.survived("reading a result", read) {
+                        tasks.was_read(early);
                     }
                 }
                 Some(survey) = tasks.surveys.join_next() => {

@@ -7,7 +7,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::early::ReadEarly;
+use super::early::Early;
 use super::worklist::{News, Over, Worklist};
 use super::{Completion, Progress};
 use crate::cluster::{PodSighted, PodSuccess, Sighted, Sighting};
@@ -40,9 +40,10 @@ pub(super) struct Tasks {
     stop: CancellationToken,
     pub(super) list: Worklist,
     pub(super) completions: JoinSet<Over>,
-    pub(super) announcements: JoinSet<()>,
+    /// What no completion waits for: starts to be announced, ends to be decided.
+    pub(super) errands: JoinSet<()>,
     pub(super) surveys: JoinSet<Vec<Sighting>>,
-    pub(super) readings: JoinSet<(String, Option<ReadEarly>)>,
+    pub(super) readings: JoinSet<Early>,
 }
 
 impl Tasks {
@@ -53,7 +54,7 @@ impl Tasks {
             stop,
             list: Worklist::default(),
             completions: JoinSet::new(),
-            announcements: JoinSet::new(),
+            errands: JoinSet::new(),
             surveys: JoinSet::new(),
             readings: JoinSet::new(),
         }
@@ -64,7 +65,7 @@ impl Tasks {
             // It goes on from where the watch has just shown it.
             News::Ended(uid, job) => self.complete(&uid, Progress { shown: job, ..Progress::default() }),
             News::Started(job) => {
-                self.announcements.spawn(Arc::clone(&self.completion).announce_starting(job));
+                self.errands.spawn(Arc::clone(&self.completion).announce_starting(job));
             }
             News::None => {}
         }
@@ -75,8 +76,17 @@ impl Tasks {
     }
 
     pub(super) fn read_early(&mut self, success: PodSuccess) {
-        if let Some(plan) = self.list.begin_reading(&success.job, &self.duty) {
-            self.readings.spawn(Arc::clone(&self.completion).read_early(success, plan));
+        if let Some(awaited) = self.list.begin_reading(&success.job, &self.duty) {
+            self.readings.spawn(Arc::clone(&self.completion).read_early(success, awaited));
+        }
+    }
+
+    /// What was read is noted before the Job's end is decided by it.
+    pub(super) fn was_read(&mut self, early: Early) {
+        let Early { job, read, verdict } = early;
+        self.list.was_read(&job.uid, read);
+        if let Some(verdict) = verdict {
+            self.errands.spawn(Arc::clone(&self.completion).decide(job, verdict));
         }
     }
 

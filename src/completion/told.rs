@@ -111,7 +111,10 @@ impl Completion {
             return Ok(read.result.map_or_else(Outcome::Failed, Outcome::Succeeded));
         }
         let read = match pods {
-            Ok(()) => self.jobs_of(job).result(progress.pods.as_deref().unwrap_or_default(), plan).await,
+            Ok(()) => {
+                let pods = progress.pods.as_deref().unwrap_or_default();
+                self.jobs_of(job).result(pods, plan, job::pod_verdict(job).as_ref()).await
+            }
             Err(error) => Err(error),
         };
         match read {

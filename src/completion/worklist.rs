@@ -5,10 +5,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use k8s_openapi::api::batch::v1::Job;
 use tokio::task::Id;
 
-use super::early::ReadEarly;
+use super::early::{Awaited, ReadEarly};
 use crate::cluster::{Sighted, Sighting};
 use crate::domain::job;
-use crate::domain::template::ResultPlan;
 use crate::members::Duty;
 
 /// How many answered Jobs are remembered: more than can be answered while one late event is on its way.
@@ -33,8 +32,8 @@ pub(super) struct Worklist {
 /// What is known of a Job that owes answers.
 struct Open {
     namespace: Option<String>,
-    /// Where its result is, if it is to be read from a pod.
-    plan: Option<ResultPlan>,
+    /// `None` where nothing is to be done at the success of its pod.
+    awaited: Option<Awaited>,
     reading: Reading,
 }
 
@@ -100,7 +99,7 @@ impl Worklist {
         }
         self.open.entry(uid.clone()).or_insert_with(|| Open {
             namespace: job.metadata.namespace.clone(),
-            plan: job::result_plan(&job).filter(|plan| plan.source.is_pod()),
+            awaited: awaited(&job),
             reading: Reading::NotBegun,
         });
         if let Some(sighting) = Sighting::of(&job) {
@@ -114,12 +113,12 @@ impl Worklist {
         News::None
     }
 
-    /// A pod of the Job has succeeded: where its result is, if that is to be read here, and now for the first time.
-    pub(super) fn begin_reading(&mut self, job: &Sighting, duty: &Duty) -> Option<ResultPlan> {
+    /// A pod of the Job has succeeded: what is waited for, if that is to be seen to here, and now for the first time.
+    pub(super) fn begin_reading(&mut self, job: &Sighting, duty: &Duty) -> Option<Awaited> {
         let open = self.open.get_mut(&job.uid).filter(|_| duty.owns(job.shard))?;
-        let plan = open.plan.filter(|_| matches!(open.reading, Reading::NotBegun))?;
+        let awaited = open.awaited.filter(|_| matches!(open.reading, Reading::NotBegun))?;
         open.reading = Reading::UnderWay;
-        Some(plan)
+        Some(awaited)
     }
 
     /// The reading is over.
@@ -179,6 +178,11 @@ impl Worklist {
         }
         Some(uid)
     }
+}
+
+fn awaited(job: &Job) -> Option<Awaited> {
+    let (plan, answers_at_pod) = (job::result_plan(job)?, job::answers_at_pod(job));
+    (plan.source.is_pod() || answers_at_pod).then_some(Awaited { plan, answers_at_pod })
 }
 
 impl Answered {

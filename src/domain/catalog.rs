@@ -13,7 +13,7 @@ use super::namespaces::Namespaces;
 use super::policy::choice::{Choice, Kind};
 use super::rejection::{Code, Rejection};
 use super::request::{CacheMode, InlineJob, Request, Work};
-use super::template::{DEFAULT_LANE, Limits, ResultPlan, ResultSource, Scope, Template};
+use super::template::{AnswerAt, DEFAULT_LANE, Limits, ResultPlan, ResultSource, Scope, Template};
 
 /// The name under which inline Jobs appear where a template's would.
 const INLINE: &str = "inline";
@@ -96,6 +96,7 @@ impl Catalog {
             choices,
             job,
             result: template.result,
+            answer: template.answer,
             cache,
             limits: template.limits,
             lane: template.lane.clone(),
@@ -123,6 +124,7 @@ impl Catalog {
             shown: job.name.clone(),
             job: Draft::Rendered(manifest::inline(job, &self.inline)),
             result: ResultPlan { source: ResultSource::Auto, max: self.result_max },
+            answer: AnswerAt::Job,
             cache: self.cache_plan(request, None),
             limits: self.limits,
             lane: DEFAULT_LANE.to_owned(),

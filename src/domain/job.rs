@@ -14,7 +14,7 @@ use super::lanes::Occupant;
 use super::manifest::{self, CachePlan};
 use super::template::{Limits, ResultPlan};
 use super::waiter::Waiter;
-pub use ending::{Ending, attempts, ending, finished_at, had_one_pod};
+pub use ending::{Ending, PodVerdict, attempts, ending, finished_at, had_one_pod, pod_verdict};
 
 /// More waiters than this, or more text, do not fit on one Job (annotations end at 256 KiB).
 pub const MAX_WAITERS: usize = 256;
@@ -182,6 +182,11 @@ pub fn limits(job: &Job) -> Option<Limits> {
 /// Where the result is read; `None` for an annotation that was tampered with, or that a newer version wrote.
 pub fn result_plan(job: &Job) -> Option<ResultPlan> {
     parsed(job, manifest::RESULT)
+}
+
+/// Whether the success of its pod is told, without waiting for the Job's own verdict.
+pub fn answers_at_pod(job: &Job) -> bool {
+    annotation(job, manifest::ANSWER) == Some("pod")
 }
 
 /// Where in Redis the worker puts its result; only a key of the form that jobquay gives out is followed.

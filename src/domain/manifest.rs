@@ -18,7 +18,7 @@ use super::lanes::Rate;
 use super::policy::choice::Choice;
 use super::rejection::{Code, Rejection};
 use super::request::InlineJob;
-use super::template::{Limits, ResultPlan, ResultSource, escape_expansion};
+use super::template::{AnswerAt, Limits, ResultPlan, ResultSource, escape_expansion};
 use super::waiter::Waiter;
 pub use draft::Draft;
 
@@ -37,6 +37,10 @@ pub const SHARD: &str = "jobquay.dev/shard";
 pub const KEY: &str = "jobquay.dev/key";
 pub const RESULT: &str = "jobquay.dev/result";
 pub const CACHE: &str = "jobquay.dev/cache";
+/// `pod` where the success of its pod is told, without waiting for the Job's own verdict.
+pub const ANSWER: &str = "jobquay.dev/answer";
+/// Which pod's success was decided to be the Job's.
+pub const SUCCEEDED: &str = "jobquay.dev/succeeded";
 /// How long it may take to start, to pull its image, and to run.
 pub const LIMITS: &str = "jobquay.dev/limits";
 /// Why the Job was given up.
@@ -76,6 +80,7 @@ pub struct Plan {
     pub shown: String,
     pub job: Draft,
     pub result: ResultPlan,
+    pub answer: AnswerAt,
     pub cache: CachePlan,
     pub limits: Limits,
     /// The lane in which the request waits for a slot.
@@ -193,6 +198,7 @@ impl Plan {
             (LIMITS.into(), json!(self.limits).to_string()),
             (waiter_annotation(waiter), encode_waiter(waiter)),
         ];
+        annotations.extend((self.answer == AnswerAt::Pod).then(|| (ANSWER.into(), "pod".into())));
         annotations.extend(waiter.producer.clone().map(|producer| (PRODUCER.into(), producer)));
         annotations
     }

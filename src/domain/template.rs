@@ -48,6 +48,7 @@ pub struct Template {
     pub digest: String,
     pub cache: TemplateCache,
     pub result: ResultPlan,
+    pub answer: AnswerAt,
     pub limits: Limits,
     /// How many of its Jobs may live at once; `None` is no limit of its own.
     pub in_flight: Option<u32>,
@@ -94,6 +95,17 @@ impl ResultSource {
     pub fn is_pod(self) -> bool {
         !matches!(self, Self::Redis | Self::None)
     }
+}
+
+/// What is waited for before a success is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerAt {
+    /// The Job's own verdict, which comes up to a second after its pod has succeeded.
+    #[default]
+    Job,
+    /// The success of its pod. Where the Job comes to another verdict after that, it was told a success all the same.
+    Pod,
 }
 
 /// Budgets of a Job. `start` and `run` together are its `activeDeadlineSeconds`.
@@ -165,6 +177,7 @@ impl Template {
             in_flight: document.limits.in_flight.map(NonZeroU32::get),
             lane: load_lane(document.lane, defaults.lanes.as_ref())?,
             name: document.name,
+            answer: document.answer,
             parameters: document.parameters,
             validator,
             result,

@@ -42,13 +42,7 @@ async fn a_running_request_is_cancelled_its_job_goes_and_both_are_told() {
     let _dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
     let id = producer.send(script("sleep 600")).await;
-    eventually("its pod runs", async || {
-        let pods = world.pods().list(&kube::api::ListParams::default()).await.expect("pods").items;
-        pods.iter()
-            .any(|pod| pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running")))
-            .then_some(())
-    })
-    .await;
+    world.running_pod().await;
     let (outcome, event) = cancelled(&mut producer, &id).await;
     let event = event.expect("the request's own answer");
     assert_eq!(outcome, "cancelled");

@@ -155,12 +155,12 @@ async fn a_pod_that_is_started_twice_gives_one_answer_which_is_that_of_the_one_t
     };
 
     let killed = producer.send(until(20)).await;
-    let first = running_pod(&world).await;
+    let first = world.running_pod().await;
     force_delete(&world, &first, false).await;
     assert_answered_by_the_second(&world, &mut producer, &killed, &first).await;
 
     let lost = producer.send(until(8)).await;
-    let first = running_pod(&world).await;
+    let first = world.running_pod().await;
     let kubelet = STACK.freeze("kubelet");
     force_delete(&world, &first, true).await;
     eventually("another pod in its place", async || others_of(&world, &first).await.pop()).await;
@@ -179,14 +179,6 @@ fn uid(pod: &Pod) -> &str {
 
 fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
-}
-
-async fn running_pod(world: &World) -> Pod {
-    eventually("a pod that runs", async || {
-        let pods = world.pods().list(&ListParams::default()).await.expect("a list of pods").items;
-        pods.into_iter().find(|pod| phase(pod) == "Running")
-    })
-    .await
 }
 
 /// The other pods of its Job.

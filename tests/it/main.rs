@@ -9,6 +9,7 @@ mod support;
 mod addresses;
 mod admission;
 mod agreement;
+mod answer_at_pod;
 mod api_faults;
 mod broker_cluster;
 mod cache_control;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::support::{Event, Request, World, eventually};
@@ -196,14 +196,7 @@ async fn a_job_on_a_node_that_is_lost() {
     let _dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
     producer.send(starts(&json!({"script": "sleep 600"}))).await;
-    eventually("its pod runs", async || {
-        let pods = world.pods().list(&ListParams::default()).await.expect("pods").items;
-        let runs = |pod: &k8s_openapi::api::core::v1::Pod| {
-            pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
-        };
-        pods.iter().any(runs).then_some(())
-    })
-    .await;
+    world.running_pod().await;
     let asked = Instant::now();
     crate::support::stack::STACK.part("kill", "kubelet");
     let event = producer.event().await;

@@ -2,18 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use jobquay::cluster::{Claim, Clients, Jobs, Origin, Placement, Released, joiner};
+use jobquay::cluster::{Claim, Clients, Jobs, Origin, Placement, Released, Sighting, joiner};
 use jobquay::domain::earlier::Earlier;
+use jobquay::domain::job::{Ending, PodVerdict};
 use jobquay::domain::key::{KeyParts, RequestKey};
 use jobquay::domain::manifest::{CachePlan, Draft, JOB_FINALIZER, Plan};
-use jobquay::domain::outcome::{Outcome, Payload};
-use jobquay::domain::template::{Limits, ResultPlan, ResultSource};
+use jobquay::domain::outcome::{FailureCode, Outcome, Payload};
+use jobquay::domain::overdue::GivenUp;
+use jobquay::domain::template::{AnswerAt, Limits, ResultPlan, ResultSource};
 use jobquay::domain::waiter::Waiter;
 use jobquay::telemetry::metrics::Metrics;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::support::World;
+use crate::support::{World, eventually};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -51,6 +53,7 @@ fn plan() -> Plan {
         shown: "t".into(),
         job: Draft::Rendered(json!({"spec": {"suspend": true, "template": {"spec": {"containers": containers}}}})),
         result: ResultPlan { source: ResultSource::None, max: 0 },
+        answer: AnswerAt::Job,
         cache: CachePlan { store: false, ttl_seconds: 0 },
         limits: Limits { start: LIMIT, image_pull: LIMIT, run: LIMIT },
         lane: "default".into(),
@@ -197,4 +200,36 @@ async fn a_handler_that_was_slow_since_its_lookup_does_not_create() {
         Placement::TooSlow
     );
     assert!(world.all_jobs().await.is_empty());
+}
+
+/// Both are recorded on a Job without a verdict; the other then finds that it has one.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_success_that_is_told_early_and_a_giving_up_only_the_first_counts() {
+    let world = World::new("first-verdict").await;
+    let jobs = jobs(&world);
+    let verdict = PodVerdict { pod: "p".into(), at: jiff::Timestamp::UNIX_EPOCH };
+    let given_up = GivenUp { code: FailureCode::JobDeadline, message: "m".into(), reason: "r".into() };
+    for success_first in [true, false] {
+        place(&jobs, "one").await;
+        let read = jobs.get(&plan().name()).await.expect("an answer").expect("the Job");
+        let sighting = Sighting {
+            namespace: world.name.clone(),
+            name: plan().name(),
+            uid: read.metadata.uid.clone().expect("a uid"),
+            shard: 0,
+        };
+        let (mut succeeded, mut gave_up) = (false, false);
+        if success_first {
+            succeeded = jobs.succeed(&sighting, &verdict).await.expect("an answer");
+        }
+        gave_up |= jobs.give_up(&read, &given_up).await.expect("an answer");
+        succeeded |= jobs.succeed(&sighting, &verdict).await.expect("an answer");
+        assert_eq!((succeeded, gave_up), (success_first, !success_first));
+        let fresh = jobs.get(&plan().name()).await.expect("an answer").expect("the Job");
+        assert_eq!(jobquay::domain::job::ending(&fresh) == Some(Ending::Succeeded), success_first);
+        jobs.release(&fresh, &Outcome::Succeeded(Payload::none()).record()).await.expect("an answer");
+        assert!(!jobs.succeed(&sighting, &verdict).await.expect("an answer"), "nothing is owed any more");
+        jobs.delete(&plan().name(), &sighting.uid).await.expect("an answer");
+        eventually("it is gone", async || world.all_jobs().await.is_empty().then_some(())).await;
+    }
 }

@@ -81,14 +81,7 @@ async fn what_a_kubelet_says_in_place_of_a_log_is_nobodys_result() {
     let mut producer = world.producer().await;
     let script = "trap 'echo done; exit 0' TERM; while true; do sleep 0.1; done";
     let id = producer.send(request("script", script)).await;
-    let pod = eventually("its pod runs", async || {
-        let pods = world.pods().list(&kube::api::ListParams::default()).await.expect("pods").items;
-        let running = |pod: &&k8s_openapi::api::core::v1::Pod| {
-            pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"))
-        };
-        pods.iter().find(running).and_then(|pod| pod.metadata.name.clone())
-    })
-    .await;
+    let pod = world.running_pod().await.metadata.name.expect("a pod has a name");
     dispatcher.kill();
     world.pods().delete(&pod, &DeleteParams::default()).await.expect("a delete");
     eventually("its log is gone", async || {

@@ -1,6 +1,8 @@
 //! How a Job has ended, as its status and the marks on it say it.
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, UncountedTerminatedPods};
+use serde::{Deserialize, Serialize};
 
 use super::parsed;
 use crate::domain::manifest;
@@ -20,15 +22,29 @@ pub enum Ending {
     Deleted,
 }
 
+/// A success that was told before the Job's own verdict; recorded on it before anything else, and only while it had
+/// none, so that everyone tells the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodVerdict {
+    /// Its uid.
+    pub pod: String,
+    /// When its container ended.
+    pub at: Timestamp,
+}
+
 /// The verdict on a Job, `None` while it runs.
 ///
 /// `SuccessCriteriaMet` and `FailureTarget` are final already (KEP-3998) and come earlier than
 /// `Complete` and `Failed`, which wait for the last pod to be gone. Only where none of them stands
-/// does a deletion count: the TTL controller deletes finished Jobs too. A recorded giving up comes before
-/// all of these: it was decided while none of them stood, and the Job may still succeed before it is gone.
+/// does a deletion count: the TTL controller deletes finished Jobs too. A recorded giving up, or success of
+/// a pod, comes before all of these: it was decided while none of them stood, and what the Job comes to
+/// afterwards does not count.
 pub fn ending(job: &Job) -> Option<Ending> {
     if let Some(given_up) = parsed(job, manifest::GIVEN_UP) {
         return Some(Ending::GivenUp(given_up));
+    }
+    if pod_verdict(job).is_some() {
+        return Some(Ending::Succeeded);
     }
     if holds(job, "SuccessCriteriaMet").or_else(|| holds(job, "Complete")).is_some() {
         return Some(Ending::Succeeded);
@@ -44,7 +60,14 @@ pub fn ending(job: &Job) -> Option<Ending> {
 /// at the first sight of a success its only pod is still among them.
 pub fn attempts(job: &Job) -> i32 {
     let (succeeded, failed) = ended_pods(job);
+    // The pod whose success was told may not be among them yet.
+    let succeeded = succeeded.max(i32::from(pod_verdict(job).is_some()));
     succeeded.saturating_add(failed)
+}
+
+/// The success that was told before the Job's own verdict, if one was.
+pub fn pod_verdict(job: &Job) -> Option<PodVerdict> {
+    parsed(job, manifest::SUCCEEDED)
 }
 
 /// Whether one pod is all that the Job ever had, and it succeeded: with a pod that failed, or is there still, another
@@ -67,8 +90,11 @@ fn ended_pods(job: &Job) -> (i32, i32) {
     (succeeded, failed)
 }
 
-/// When the Job ended, as its status says it.
-pub fn finished_at(job: &Job) -> Option<jiff::Timestamp> {
+/// When the Job ended, as its status says it, or when the pod did whose success was told before that.
+pub fn finished_at(job: &Job) -> Option<Timestamp> {
+    if let Some(success) = pod_verdict(job) {
+        return Some(success.at);
+    }
     let verdicts = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"];
     let completed = job.status.as_ref().and_then(|status| status.completion_time.as_ref()).map(|time| time.0);
     completed

@@ -193,6 +193,21 @@ fn a_recorded_giving_up_comes_before_every_verdict_and_an_unreadable_one_counts_
 }
 
 #[test]
+fn a_recorded_success_of_a_pod_comes_before_every_verdict_of_the_job() {
+    let marked = |note: &str, status: Value| {
+        job(json!({"metadata": {"annotations": {"jobquay.dev/succeeded": note}}, "status": status}))
+    };
+    let note = r#"{"pod": "p", "at": "2026-11-24T12:00:00Z", "newer": 1}"#;
+    let failed =
+        json!({"failed": 2, "conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]});
+    let job = marked(note, failed.clone());
+    assert_eq!(ending(&job), Some(Ending::Succeeded));
+    assert_eq!((attempts(&job), finished_at(&job)), (3, Some("2026-11-24T12:00:00Z".parse().unwrap())));
+    assert_eq!(attempts(&marked(note, json!({"succeeded": 1}))), 1, "it is counted meanwhile");
+    assert!(matches!(ending(&marked("{}", failed)), Some(Ending::Failed { .. })));
+}
+
+#[test]
 fn a_job_is_unwanted_when_the_last_of_its_waiters_has_cancelled() {
     let with = |cancelled: [bool; 2], overflow: bool| {
         let mut annotations = serde_json::Map::new();

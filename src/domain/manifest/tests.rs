@@ -46,6 +46,7 @@ fn plan(source: ResultSource) -> Plan {
         shown: job.name.clone(),
         job: Draft::Rendered(inline(&job, &defaults())),
         result: ResultPlan { source, max: 1024 },
+        answer: AnswerAt::Job,
         cache: CachePlan { store: true, ttl_seconds: 3600 },
         limits: Limits {
             start: Duration::from_secs(300),
@@ -74,6 +75,15 @@ fn waiter() -> Waiter {
         created_job: true,
         ..Waiter::new("r-1", Timestamp::UNIX_EPOCH)
     }
+}
+
+#[test]
+fn a_job_says_that_its_pods_success_is_told_only_where_it_is() {
+    let answer = |at| {
+        let job = Plan { answer: at, ..plan(ResultSource::Stdout) }.manifest(&waiter()).unwrap();
+        (crate::domain::job::answers_at_pod(&job), job.metadata.annotations.unwrap().contains_key("jobquay.dev/answer"))
+    };
+    assert_eq!([AnswerAt::Job, AnswerAt::Pod].map(answer), [(false, false), (true, true)]);
 }
 
 #[test]

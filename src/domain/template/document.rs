@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{DEFAULT_LANE, ResultPlan, ResultSource, TemplateCache, TemplateDefaults, parse_bytes, unknown_lane};
+use super::{
+    AnswerAt, DEFAULT_LANE, ResultPlan, ResultSource, TemplateCache, TemplateDefaults, parse_bytes, unknown_lane,
+};
 use crate::domain::fields::parse_duration;
 use crate::domain::texts::{DurationText, NameText, SizeText};
 
@@ -27,6 +29,9 @@ pub(crate) struct Document {
     pub(super) cache: Option<Value>,
     #[serde(default)]
     pub(super) result: ResultDocument,
+    /// When a success is told.
+    #[serde(default)]
+    pub(super) answer: AnswerAt,
     #[serde(default)]
     pub(super) limits: LimitsDocument,
     /// Where its requests wait for a slot.

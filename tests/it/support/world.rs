@@ -132,6 +132,16 @@ impl World {
         eventually("a Job", async || (!self.all_jobs().await.is_empty()).then_some(())).await;
     }
 
+    /// Waits for it.
+    pub(crate) async fn running_pod(&self) -> Pod {
+        eventually("a pod runs", async || {
+            let pods = self.pods().list(&ListParams::default()).await.expect("a list of pods").items;
+            let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
+            pods.into_iter().find(|pod| phase(pod).as_deref() == Some("Running"))
+        })
+        .await
+    }
+
     /// Waits until no Job and no pod holds a finalizer of ours.
     pub(crate) async fn settled(&self) {
         eventually("everything is let go", async || {

@@ -27,8 +27,12 @@ pub(super) fn sight(sighting: &Sighting, begun: Instant) -> Sight {
     }
 }
 
-/// By Kubernetes' own words, of which the last ones count: unlike the dispatcher, nobody hurries here.
+/// By what the dispatcher has recorded to tell before Kubernetes' verdict, or else by Kubernetes' own words, of which the
+/// last ones count: unlike the dispatcher, nobody hurries here.
 fn end(job: &Job) -> Option<End> {
+    if annotation(job, manifest::SUCCEEDED).is_some() {
+        return Some(End::Succeeded);
+    }
     if annotation(job, manifest::GIVEN_UP).is_some() {
         return Some(End::GivenUp);
     }
