@@ -4,7 +4,7 @@ use super::cluster::{self, Standing};
 use super::invariants;
 use super::scopes::{Ask, Mode, Scope};
 use super::steps::{Next, Step, Subject};
-use super::world::{Age, Answer, At, Cancel, Delivery, Earlier, Handler, REQUESTS, Uid, Value, World};
+use super::world::{Age, Answer, At, Cancel, Delivery, Earlier, Handler, REQUESTS, Requests, Uid, Value, World};
 use super::wrong::Wrong;
 use super::{cancel, world};
 
@@ -47,6 +47,7 @@ pub(crate) fn steps(next: &mut Next<'_>, delivery: usize, way: usize, handler: H
         At::Get { unanswered } => turn.get(unanswered),
         At::Join(uid) => turn.join(uid),
         At::Placed => turn.placed(),
+        At::Note => turn.note(),
         At::Tell(answer) => turn.tell(answer),
         At::Record => turn.record(),
         At::Acknowledge => turn.acknowledge(),
@@ -66,7 +67,7 @@ impl Turn<'_, '_> {
     }
 
     pub(crate) fn go_as(&mut self, does: &'static str, mut handler: Handler, change: impl FnOnce(&mut World)) {
-        if matches!(handler.at, At::Tell(_) | At::Record | At::Acknowledge | At::Placed | At::Cancel(_)) {
+        if matches!(handler.at, At::Note | At::Tell(_) | At::Record | At::Acknowledge | At::Placed | At::Cancel(_)) {
             // Nothing is created any more.
             (handler.age, handler.in_the_way) = (Age::Fresh, None);
         }
@@ -111,15 +112,24 @@ impl Turn<'_, '_> {
         let (key, mode) = self.next.scope.run(self.request);
         let earlier = self.next.scope.earlier_claims(self.request, handler.earlier);
         let answered = redis.answered.meets(earlier) && !self.next.is(Wrong::NoRecord);
-        let value = redis.values[key].filter(|_| mode == Mode::Use);
+        let has_missed = redis.missed.meets(earlier);
+        let value = redis.values[key].filter(|_| matches!(mode, Mode::Use | Mode::Only));
         if redis.away {
             return self.missed(handler, "finds Redis away");
         }
         if answered {
             return self.go_as("finds its record `answered`", Handler { at: At::Acknowledge, ..handler }, |_| {});
         }
+        if has_missed {
+            let handler = Handler { at: At::Tell(Answer::Missed), ..handler };
+            return self.go_as("finds that it is told, or was, that there is no result", handler, |_| {});
+        }
         match value {
             Some(value) => self.known(handler, "hits", Answer::Succeeded(value.from)),
+            None if mode == Mode::Only => {
+                let at = if self.next.is(Wrong::ToldBeforeNoted) { At::Tell(Answer::Missed) } else { At::Note };
+                self.go_as("misses, and wants no Job", Handler { at, ..handler }, |_| {});
+            }
             None if self.next.scope.can_cancel() => {
                 self.go_as("misses", Handler { at: At::LookForCancellation, ..handler }, |_| {});
             }
@@ -166,7 +176,7 @@ impl Turn<'_, '_> {
             self.go("is put into its lane, confirmed", At::Acknowledge, |world| {
                 world.deliveries[lane] = Delivery::QUEUED;
                 if in_doubt {
-                    world.in_doubt = world.in_doubt.with(world::Requests::of(request));
+                    world.in_doubt = world.in_doubt.with(Requests::of(request));
                 }
             });
         }
@@ -256,7 +266,7 @@ impl Turn<'_, '_> {
         self.go("joins the Job", At::Placed, |world| {
             cluster::change(world, name, |job| {
                 // One annotation per waiter: a later claim takes the place of an earlier one.
-                job.waiters = job.waiters.without(scope.claims(request)).with(world::Requests::of(request));
+                job.waiters = job.waiters.without(scope.claims(request)).with(Requests::of(request));
             });
         });
     }
@@ -272,6 +282,15 @@ impl Turn<'_, '_> {
         self.go("looks whether it was cancelled meanwhile", at, |_| {});
     }
 
+    fn note(&mut self) {
+        let request = Requests::of(self.request);
+        self.go("notes that there is no result", At::Tell(Answer::Missed), |world| {
+            if !world.redis.away {
+                world.redis.missed = world.redis.missed.with(request);
+            }
+        });
+    }
+
     fn tell(&mut self, answer: Answer) {
         let waiter = self.waiter();
         let scope = *self.next.scope;
@@ -281,6 +300,7 @@ impl Turn<'_, '_> {
         let does = match answer {
             Answer::Cancelled => "tells it `cancelled`, confirmed",
             Answer::Handled => "answers the cancellation, confirmed",
+            Answer::Missed => "tells it that there is no result, confirmed",
             _ => "tells it the cached result, confirmed",
         };
         self.go(does, at, |world| invariants::tell(world, &scope, waiter, answer));
@@ -312,7 +332,7 @@ impl world::Redis {
     /// The last answer to a waiter takes the place of the one before.
     pub(crate) fn record(&mut self, scope: &Scope, request: usize) {
         if !self.away {
-            self.answered = self.answered.without(scope.claims(request)).with(world::Requests::of(request));
+            self.answered = self.answered.without(scope.claims(request)).with(Requests::of(request));
         }
     }
 

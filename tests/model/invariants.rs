@@ -1,7 +1,7 @@
 //! The promises that are watched while things happen. I1 needs the whole graph and is the explorer's; I2 is
 //! watched where a Job is created.
 
-use super::scopes::Scope;
+use super::scopes::{Mode, Scope};
 use super::world::{Answer, Delivery, Invariant, REQUESTS, Requests, World};
 
 /// An event goes out and is confirmed. I3: it says what those before it have said, as long as a Job or a
@@ -16,10 +16,11 @@ pub(crate) fn tell(world: &mut World, scope: &Scope, waiter: usize, answer: Answ
     }
 }
 
-/// Follows for how long I3 is promised. Where all want the same, and nothing is lost or deleted, it holds for
+/// Follows for how long I3 is promised: to a request that wants no Job as long as Redis lasts. Where all want the same, and nothing is lost or deleted, it holds for
 /// those as well that were answered from the cache, of which neither a Job nor a record tells.
 pub(crate) fn notice_the_forgotten(world: &mut World, scope: &Scope) {
-    for request in (0..scope.requests.len()).filter(|_| !scope.is_steady()) {
+    let has_only_redis = |request: &usize| scope.run(*request).1 == Mode::Only;
+    for request in (0..scope.requests.len()).filter(|request| !scope.is_steady() && !has_only_redis(request)) {
         let stands = world.jobs.iter().flatten().any(|job| job.waiters.has(request));
         let is_recorded = world.redis.answered.has(request) && !world.redis.away;
         if !world.told[request].is_empty() && !stands && !is_recorded {

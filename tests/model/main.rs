@@ -86,6 +86,11 @@ fn a_bypass_may_meet_a_plain_request() {
 }
 
 #[test]
+fn a_request_may_want_no_job() {
+    holds(&scopes::ONLY_TOO);
+}
+
+#[test]
 fn a_job_may_be_deleted_by_hand() {
     holds(&scopes::DELETED);
 }

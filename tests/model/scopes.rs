@@ -25,6 +25,8 @@ pub(crate) enum Mode {
     Refresh,
     /// With a Job of its own.
     Bypass,
+    /// With no Job at all.
+    Only,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +82,7 @@ const A_CRASH: Faults = Faults { crashes: 1, ..NO_FAULTS };
 pub(crate) const RUN: Ask = Ask::Run { key: 0, mode: Mode::Use };
 pub(crate) const OTHER: Ask = Ask::Run { key: 1, mode: Mode::Use };
 pub(crate) const REFRESH: Ask = Ask::Run { key: 0, mode: Mode::Refresh };
+const ONLY: Ask = Ask::Run { key: 0, mode: Mode::Only };
 pub(crate) const BYPASS: Ask = Ask::Run { key: 0, mode: Mode::Bypass };
 
 pub(crate) const CRASHES: Scope = Scope { name: "two crashes", faults: Faults { crashes: 2, ..NO_FAULTS }, ..PAIR };
@@ -122,6 +125,8 @@ pub(crate) const SHARDS_MOVE: Scope =
     Scope { name: "shards that move, and a crash", faults: Faults { moves: 1, crashes: 1, ..NO_FAULTS }, ..PAIR };
 pub(crate) const REFRESH_TOO: Scope = Scope { name: "a refresh", requests: &[RUN, REFRESH], faults: A_CRASH, ..PAIR };
 pub(crate) const BYPASS_TOO: Scope = Scope { name: "a bypass", requests: &[RUN, BYPASS], faults: A_CRASH, ..PAIR };
+pub(crate) const ONLY_TOO: Scope =
+    Scope { name: "one that wants no Job", requests: &[RUN, ONLY], faults: A_CRASH, ..PAIR };
 pub(crate) const DELETED: Scope =
     Scope { name: "a Job deleted by hand", faults: Faults { deletes: 1, crashes: 1, ..NO_FAULTS }, ..PAIR };
 pub(crate) const UNANSWERED: Scope =

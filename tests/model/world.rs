@@ -54,6 +54,8 @@ pub(crate) enum Answer {
     Cancelled,
     /// The answer to a cancellation itself.
     Handled,
+    /// There was no result, and none is to be made.
+    Missed,
 }
 
 /// The different answers that were told.
@@ -68,6 +70,7 @@ impl Answers {
                 Answer::Cancelled => 1,
                 Answer::Handled => 2,
                 Answer::Succeeded(uid) => 2 + uid,
+                Answer::Missed => 15,
             };
     }
 
@@ -145,6 +148,8 @@ pub(crate) struct Redis {
     pub(crate) values: [Option<Value>; 2],
     /// The records `answered`, one for each waiter: to which of its requests the last answer was given.
     pub(crate) answered: Requests,
+    /// Those that are told, or were, that there was no result.
+    pub(crate) missed: Requests,
     /// The remembered cancellations.
     pub(crate) cancelled: Requests,
     /// It answers nothing: each lookup is a miss, and each write is lost.
@@ -189,6 +194,8 @@ pub(crate) enum At {
     },
     Join(Uid),
     Placed,
+    /// Notes what it is about to tell, which no Job stands behind.
+    Note,
     Tell(Answer),
     Record,
     Acknowledge,

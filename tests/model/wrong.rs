@@ -48,11 +48,13 @@ pub(crate) enum Wrong {
     CancelTakesTheWaiterOff,
     /// A waiter is marked as cancelled on whatever the Job has become.
     MarkWithoutVersion,
+    /// A verdict that no Job stands behind is recorded only when it was told.
+    ToldBeforeNoted,
 }
 
 /// Where each is found: the scope, in which every promise holds without it, the promise that it breaks, and in
 /// how many steps.
-pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 21] = [
+pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 22] = [
     (Wrong::AckBeforeCreate, scopes::CRASHES, Invariant::Acknowledged, 2),
     (Wrong::NameOfItsOwn, scopes::CRASHES, Invariant::OneLiveJob, 6),
     (Wrong::ReleaseBeforeTelling, scopes::CRASHES, Invariant::Released, 6),
@@ -74,6 +76,7 @@ pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 21] = [
     (Wrong::CancellerDies, scopes::CANCELLED, Invariant::Released, 12),
     (Wrong::CancelTakesTheWaiterOff, scopes::CANCELLED, Invariant::Acknowledged, 11),
     (Wrong::MarkWithoutVersion, scopes::CANCELLED, Invariant::Agreement, 13),
+    (Wrong::ToldBeforeNoted, scopes::ONLY_TOO, Invariant::Agreement, 14),
 ];
 
 /// What the design stands on: where one of these does not hold, a request may be told two different things.
