@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::seal::{DIGITS, PREFIX, Seal};
+use super::seal::{self, Seal};
 use crate::domain::event::JobInfo;
 use crate::domain::key::RequestKey;
 use crate::domain::outcome::{Payload, digest};
@@ -106,7 +106,7 @@ pub fn encode(entry: &Entry, seal: &Seal) -> Vec<u8> {
 /// Reads a value that was found under `key`. Where `seal` has no key a signature says nothing.
 pub fn decode(value: &[u8], key: &RequestKey, seal: &Seal) -> Result<Entry, Invalid> {
     let rest = value.strip_prefix(VERSION).ok_or(Invalid::Version)?;
-    let (signature, rest) = split_signature(rest)?;
+    let (signature, rest) = seal::split(rest).ok_or(Invalid::Signature)?;
     if seal.is_required() && !signature.is_some_and(|digits| seal.accepts(&[VERSION, rest], digits)) {
         return Err(Invalid::Signature);
     }
@@ -128,15 +128,9 @@ pub fn decode(value: &[u8], key: &RequestKey, seal: &Seal) -> Result<Entry, Inva
     })
 }
 
-/// The digits of the signature, if there is one, and what comes after its line.
-fn split_signature(rest: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Invalid> {
-    let Some(signed) = rest.strip_prefix(PREFIX.as_bytes()) else { return Ok((None, rest)) };
-    let end = signed.iter().take(DIGITS + 1).position(|byte| *byte == b'\n').ok_or(Invalid::Signature)?;
-    Ok((Some(&signed[..end]), &signed[end + 1..]))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::seal::{DIGITS, PREFIX};
     use super::*;
     use crate::config::SecretText;
 

@@ -20,10 +20,11 @@ impl Store {
     pub async fn record_answers(&self, answers: &[(&Waiter, State)]) {
         let mut pipeline = redis::pipe();
         for (waiter, state) in answers {
+            let (key, record) = (answered_key(&waiter.id()), format!("{} {}", state.as_str(), waiter.received_at));
             pipeline
                 .cmd("SET")
-                .arg(answered_key(&waiter.id()))
-                .arg(format!("{} {}", state.as_str(), waiter.received_at))
+                .arg(&key)
+                .arg(self.seal.sealed(&key, &record))
                 .arg("EX")
                 .arg(KEPT_FOR.as_secs())
                 .ignore();
@@ -39,11 +40,23 @@ impl Store {
     /// Remembers what a waiter is about to be told.
     pub async fn record_decision(&self, waiter: &Waiter, decided: &Decided) {
         let Ok(json) = serde_json::to_string(decided) else { return };
+        self.remember(&decided_key(&waiter.id()), &format!("{} {json}", waiter.received_at)).await;
+    }
+
+    /// `false` where the cache is away; why is in the log and in its health.
+    async fn remember(&self, key: &str, record: &str) -> bool {
         let mut command = redis::cmd("SET");
-        let record = format!("{} {json}", waiter.received_at);
-        command.arg(decided_key(&waiter.id())).arg(record).arg("EX").arg(KEPT_FOR.as_secs());
-        // What went wrong is in the log and in the health of the cache.
-        let _ = self.ask::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await;
+        command.arg(key).arg(self.seal.sealed(key, record)).arg("EX").arg(KEPT_FOR.as_secs());
+        self.ask::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await.is_some()
+    }
+
+    /// What is remembered under a key; nothing is, that is not ours.
+    async fn remembered(&self, key: &str) -> Option<Vec<u8>> {
+        let mut command = redis::cmd("GET");
+        command.arg(key);
+        let lookups = &self.metrics.cache_lookups;
+        let found = self.ask::<Option<Vec<u8>>>(&command, self.write_timeout, lookups).await.flatten()?;
+        self.seal.opened(key, &found).map(<[u8]>::to_vec)
     }
 
     /// Whether one of the `earlier` tries has had its terminal event, as far as is remembered.
@@ -53,11 +66,7 @@ impl Store {
 
     /// What one of the `earlier` tries was to be told, as far as is remembered.
     pub async fn decision(&self, waiter: &Waiter, earlier: Earlier) -> Option<Decided> {
-        let mut command = redis::cmd("GET");
-        command.arg(decided_key(&waiter.id()));
-        let lookups = &self.metrics.cache_lookups;
-        let record = self.ask::<Option<Vec<u8>>>(&command, self.write_timeout, lookups).await.flatten()?;
-        decision(&record, earlier)
+        decision(&self.remembered(&decided_key(&waiter.id())).await?, earlier)
     }
 
     /// Whether this very claim was answered with this.
@@ -67,9 +76,7 @@ impl Store {
     }
 
     async fn answer_of(&self, waiter: &Waiter) -> Option<Vec<u8>> {
-        let mut command = redis::cmd("GET");
-        command.arg(answered_key(&waiter.id()));
-        self.ask::<Option<Vec<u8>>>(&command, self.write_timeout, &self.metrics.cache_lookups).await.flatten()
+        self.remembered(&answered_key(&waiter.id())).await
     }
 
     /// Whether this very claim was answered; somebody else may be doing it just now.
@@ -87,9 +94,7 @@ impl Store {
 
     /// Remembers that a request was cancelled, for when it comes. Best effort: `false` when the cache is away.
     pub async fn record_cancellation(&self, producer: Option<&str>, request_id: &str, reason: &str) -> bool {
-        let mut command = redis::cmd("SET");
-        command.arg(cancelled_key(producer, request_id)).arg(reason).arg("EX").arg(KEPT_FOR.as_secs());
-        self.ask::<()>(&command, self.write_timeout, &self.metrics.cache_stores).await.is_some()
+        self.remember(&cancelled_key(producer, request_id), reason).await
     }
 
     /// Takes a cancellation back that came too late: the same request sent again is a try of its own.
@@ -102,9 +107,7 @@ impl Store {
 
     /// The reason, if the request was cancelled.
     pub async fn cancellation(&self, producer: Option<&str>, request_id: &str) -> Option<String> {
-        let mut command = redis::cmd("GET");
-        command.arg(cancelled_key(producer, request_id));
-        self.ask::<Option<String>>(&command, self.write_timeout, &self.metrics.cache_lookups).await.flatten()
+        String::from_utf8(self.remembered(&cancelled_key(producer, request_id)).await?).ok()
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Store {
     max_value: usize,
     /// How long values stay after they have ended.
     stale: Duration,
-    seal: Seal,
+    pub(super) seal: Seal,
     hot: Hot,
     pub(super) breaker: Breaker,
     health: Health,
@@ -110,22 +110,22 @@ impl Store {
         let mut pipeline = redis::pipe();
         // One byte more than is read tells "too large" from "just fits"; a key that is not there is empty.
         pipeline.cmd("GETRANGE").arg(result_key(key)).arg(0).arg(self.max_value);
-        if let Some((waiter, _)) = whom {
-            let id = waiter.id();
-            pipeline.cmd("GET").arg(answered_key(&id));
-            pipeline.cmd("GET").arg(decided_key(&id));
+        let records = whom.map(|(waiter, _)| waiter.id()).map(|id| [answered_key(&id), decided_key(&id)]);
+        for record in records.iter().flatten() {
+            pipeline.cmd("GET").arg(record);
         }
         let lookups = &self.metrics.cache_lookups;
         let mut connection = self.connection.clone();
         let call = pipeline.ignore_errors().query_async::<Vec<redis::Value>>(&mut connection);
         let call = async { call.await.and_then(unless_refused) };
         let Some(values) = self.call(call, limit, lookups).await else { return Lookup::default() };
-        let [answered, decided] = [1, 2].map(|at| match (values.get(at), whom) {
-            (Some(redis::Value::BulkString(record)), Some((_, earlier))) => Some((record, earlier)),
+        let earlier = whom.map_or(Earlier::None, |(_, earlier)| earlier);
+        let record = |at: usize| match values.get(at + 1) {
+            Some(redis::Value::BulkString(found)) => self.seal.opened(records.as_ref()?.get(at)?, found),
             _ => None,
-        });
-        let answered = answered.is_some_and(|(record, earlier)| concerns(record, earlier));
-        let decided = decided.and_then(|(record, earlier)| decision(record, earlier));
+        };
+        let answered = record(0).is_some_and(|record| concerns(record, earlier));
+        let decided = record(1).and_then(|record| decision(record, earlier));
         let entry = match values.into_iter().next() {
             Some(redis::Value::BulkString(value)) if value.is_empty() => None,
             Some(value) => self.read(value, key),

@@ -9,7 +9,7 @@ use jobquay::config::SecretText;
 use jobquay::domain::event::JobInfo;
 use jobquay::domain::job::upload_key;
 use jobquay::domain::key::RequestKey;
-use jobquay::domain::outcome::Payload;
+use jobquay::domain::outcome::{Payload, digest};
 use redis::AsyncCommands as _;
 use serde_json::{Value, json};
 
@@ -139,6 +139,24 @@ async fn whatever_stands_under_a_key_and_is_no_result_is_a_miss() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_key_only_what_it_has_signed_is_a_result() {
     check_spoilt("unsigned", &[&format!("cache.hmac_key={OLD}")], &SIGNED).await;
+}
+
+/// By a cancellation that nobody has sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_key_only_what_it_has_signed_is_remembered_of_a_request() {
+    for (name, settings, state) in
+        [("record", vec![], "cancelled"), ("record-signed", vec![format!("cache.hmac_key={OLD}")], "succeeded")]
+    {
+        let world = World::new(name).await;
+        let settings: Vec<_> = settings.iter().map(String::as_str).collect();
+        let _dispatcher = world.dispatcher_with(&settings).await;
+        let mut producer = world.producer().await;
+        let id = format!("{}-forged", world.name);
+        let key = format!("jobquay:cancelled:{}", digest(format!("0/{id}").as_bytes()));
+        let () = redis().await.set_ex(key, "by whoever can write here", 60).await.expect("SET");
+        assert_eq!(producer.ask(random(name).id(&id)).await.state(), state, "{name}");
+        world.settled().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
