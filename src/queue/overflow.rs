@@ -2,7 +2,8 @@
 //!
 //! The order makes it safe: publish here, confirm, and only then mark the Job. A completion that has
 //! looked already finds its Job changed and looks again. The queue is named after the Job's uid too,
-//! so that the next Job of the same key shares nothing with it.
+//! so that the next Job of the same key shares nothing with it. What anyone else has put there counts for nothing: a
+//! waiter carries the broker-validated name of the dispatcher's own user, as a request in a lane does.
 
 use std::collections::HashSet;
 
@@ -12,6 +13,7 @@ use lapin::{Channel, Connection};
 use tokio::sync::Mutex;
 use tracing::warn;
 
+use super::pending::own_user;
 use super::{CALL_TIMEOUT, DELIVERY_LIMIT, Error, Message, Publisher, Receipt, call, connect, ending, short};
 use crate::config::Amqp;
 use crate::domain::waiter::Waiter;
@@ -26,6 +28,8 @@ const REMEMBERED: usize = 1024;
 /// The overflow queues of all Jobs.
 pub struct Overflow {
     config: Amqp,
+    /// By which the broker knows all dispatchers.
+    user: String,
     name: String,
     publisher: Publisher,
     /// Held while one is declared: the others that want the same wait for it.
@@ -36,6 +40,7 @@ pub struct Overflow {
 /// is dropped gives it back.
 pub struct Reader {
     queue: String,
+    user: String,
     connection: Connection,
     channel: Channel,
     count: u64,
@@ -43,7 +48,7 @@ pub struct Reader {
 
 impl Overflow {
     pub fn new(config: Amqp, name: String, publisher: Publisher) -> Self {
-        Self { config, name, publisher, declared: Mutex::default() }
+        Self { user: own_user(&config), config, name, publisher, declared: Mutex::default() }
     }
 
     /// Adds a waiter of a Job and returns when the broker has it.
@@ -58,7 +63,7 @@ impl Overflow {
             correlation_id: None,
             reply_to: None,
             kind: None,
-            user_id: None,
+            user_id: Some(self.user.clone()),
             headers: Vec::new(),
             mandatory: true,
         };
@@ -77,7 +82,7 @@ impl Overflow {
         self.declared.lock().await.remove(&queue);
         let connection = self.connect().await?;
         let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
-        Ok(Reader { queue, connection, channel, count: 0 })
+        Ok(Reader { queue, user: self.user.clone(), connection, channel, count: 0 })
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
@@ -115,8 +120,8 @@ async fn declare(connection: &Connection, queue: &str) -> Result<Channel, Error>
 impl Reader {
     /// Everyone who can be read now. Who cannot be understood is counted and left out.
     pub async fn rest(&mut self) -> Result<Vec<Waiter>, Error> {
-        let Self { queue, connection, channel, count } = self;
-        ending(connection, rest(queue, channel, count)).await
+        let Self { queue, user, connection, channel, count } = self;
+        ending(connection, rest(queue, user, channel, count)).await
     }
 
     /// How many were read so far.
@@ -132,11 +137,15 @@ impl Reader {
     }
 }
 
-async fn rest(queue: &str, channel: &Channel, count: &mut u64) -> Result<Vec<Waiter>, Error> {
+async fn rest(queue: &str, user: &str, channel: &Channel, count: &mut u64) -> Result<Vec<Waiter>, Error> {
     let mut waiters = Vec::new();
     loop {
         let get = channel.basic_get(short(queue)?, BasicGetOptions::default());
         let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { return Ok(waiters) };
+        if message.delivery.properties.user_id().as_ref().is_none_or(|name| name.as_str() != user) {
+            warn!(queue, "a waiter that no dispatcher has put there is not answered");
+            continue;
+        }
         *count += 1;
         match serde_json::from_slice(&message.delivery.data) {
             Ok(waiter) => waiters.push(waiter),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
-use crate::support::{Producer, Request, World, eventually};
+use crate::support::{Dispatcher, Producer, Request, World, eventually};
 
 const MANY: usize = 5000;
 
@@ -90,6 +90,32 @@ async fn five_thousand_are_answered_through_a_kill() {
     world.settled().await;
 }
 
+/// Waits until 300 requests have their places; the Job's name, and the queue of those who are not on it.
+async fn overflowing(world: &World, dispatcher: &Dispatcher) -> (String, String) {
+    let all_placed = async || (dispatcher.metric("jobquay_jobs_joined_total", "") >= 299.0).then_some(());
+    eventually("every request has its place", all_placed).await;
+    let metadata = world.the_job().await.metadata;
+    let (name, uid) = (metadata.name.unwrap_or_default(), metadata.uid.unwrap_or_default());
+    let queue = format!("jobquay.waiters.{name}.{uid}");
+    (name, queue)
+}
+
+/// Whoever may publish through the default exchange can put one there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_that_no_dispatcher_has_put_there_is_not_answered() {
+    let world = World::new("fan-in-forged").await;
+    let dispatcher = world.dispatcher().await;
+    let (mut producer, mut thief) = (world.producer().await, world.producer().await);
+    let owed: HashSet<_> = producer.send_many((0..300).map(|_| popular())).await.into_iter().collect();
+    let (_, queue) = overflowing(&world, &dispatcher).await;
+    let forged = json!({"r": "forged", "q": thief.replies, "t": "1970-01-01T00:00:00Z"});
+    thief.send_to(&queue, &forged, &[]).await;
+    assert_eq!(all_answers(&mut producer, &owed).await.len(), 300);
+    world.settled().await;
+    assert!(thief.event_within(Duration::from_secs(2)).await.is_none());
+    dispatcher.says("a waiter that no dispatcher has put there").await;
+}
+
 /// Another completion may hold some of the overflowed waiters, and die: until then they are not seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_not_let_go_while_somebody_else_holds_its_overflowed_waiters() {
@@ -100,11 +126,7 @@ async fn a_job_is_not_let_go_while_somebody_else_holds_its_overflowed_waiters() 
     for _ in 0..300 {
         owed.insert(producer.send(popular()).await);
     }
-    let all_placed = async || (dispatcher.metric("jobquay_jobs_joined_total", "") >= 299.0).then_some(());
-    eventually("every request has its place", all_placed).await;
-    let metadata = world.the_job().await.metadata;
-    let (name, uid) = (metadata.name.unwrap_or_default(), metadata.uid.unwrap_or_default());
-    let queue = format!("jobquay.waiters.{name}.{uid}");
+    let (name, queue) = overflowing(&world, &dispatcher).await;
     let connection = lapin::Connection::connect(&world.broker.url(), lapin::ConnectionProperties::default())
         .await
         .expect("a connection");
@@ -132,11 +154,8 @@ async fn a_job_whose_overflow_queue_was_removed_is_still_let_go() {
     for _ in 0..300 {
         producer.send(popular()).await;
     }
-    let all_placed = async || (dispatcher.metric("jobquay_jobs_joined_total", "") >= 299.0).then_some(());
-    eventually("every request has its place", all_placed).await;
-    let metadata = world.the_job().await.metadata;
-    let (name, uid) = (metadata.name.unwrap_or_default(), metadata.uid.unwrap_or_default());
-    world.broker.delete_queue(&format!("jobquay.waiters.{name}.{uid}"));
+    let (_, queue) = overflowing(&world, &dispatcher).await;
+    world.broker.delete_queue(&queue);
     producer.events(256).await;
     dispatcher.says("the overflow queue was removed").await;
     world.settled().await;
