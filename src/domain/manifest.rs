@@ -22,6 +22,8 @@ use super::template::{AnswerAt, Limits, ResultPlan, ResultSource, escape_expansi
 use super::waiter::Waiter;
 pub use draft::Draft;
 
+/// Begins the names of all our labels and annotations.
+const OWN: &str = "jobquay.dev/";
 /// On the Job: an answer is owed.
 pub const JOB_FINALIZER: &str = "jobquay.dev/completion";
 /// On the pod: its log or termination message is still needed.
@@ -137,7 +139,11 @@ impl Plan {
             // The operator's labels stand: a request must not move a Job under another selector.
             job_labels.entry(name.clone()).or_insert_with(|| value.clone());
         }
-        job_labels.extend(labels.clone());
+        // A placeholder may have filled all of them, and ours say what is owed to whom.
+        for ours in [&mut metadata.labels, &mut metadata.annotations].into_iter().flatten() {
+            ours.retain(|name, _| !name.starts_with(OWN));
+        }
+        metadata.labels.get_or_insert_default().extend(labels.clone());
         metadata.annotations.get_or_insert_default().extend(self.annotations(waiter));
 
         let spec = job.spec.get_or_insert_default();
@@ -147,6 +153,9 @@ impl Plan {
         spec.ttl_seconds_after_finished = Some(ttl.max(MIN_TTL_SECONDS));
         spec.pod_replacement_policy = Some("Failed".into());
         let pod = spec.template.metadata.get_or_insert_default();
+        for ours in [&mut pod.labels, &mut pod.annotations].into_iter().flatten() {
+            ours.retain(|name, _| !name.starts_with(OWN));
+        }
         pod.labels.get_or_insert_default().extend(labels);
         if self.result.source.is_pod() {
             pod.finalizers = Some(vec![POD_FINALIZER.into()]);

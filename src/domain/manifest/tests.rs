@@ -120,6 +120,23 @@ fn own_labels_win_and_the_pod_is_held_only_where_it_is_the_source() {
 }
 
 #[test]
+fn what_a_template_brings_along_under_our_names_is_left_out() {
+    let brought =
+        json!({"jobquay.dev/succeeded": "{}", "jobquay.dev/w.0123456789abcdef": "{}", "example.com/a": "kept"});
+    let mut template = inline(&seed_job(), &defaults());
+    template["metadata"]["annotations"] = brought.clone();
+    template["spec"]["template"]["metadata"]["annotations"] = brought.clone();
+    template["spec"]["template"]["metadata"]["labels"] = brought;
+    let job = Plan { job: Draft::Rendered(template), ..plan(ResultSource::Stdout) }.manifest(&waiter()).unwrap();
+    let annotations = job.metadata.annotations.unwrap();
+    assert_eq!(annotations.keys().filter(|name| name.starts_with("jobquay.dev/w.")).count(), 1, "{annotations:?}");
+    assert!(!annotations.contains_key("jobquay.dev/succeeded") && annotations["example.com/a"] == "kept");
+    let pod = job.spec.unwrap().template.metadata.unwrap();
+    assert_eq!(pod.annotations.unwrap().into_keys().collect::<Vec<_>>(), ["example.com/a"]);
+    assert!(!pod.labels.unwrap().contains_key("jobquay.dev/succeeded"));
+}
+
+#[test]
 fn a_worker_that_uploads_is_told_its_runs_own_key() {
     let key = |waiter: &Waiter| {
         let job = plan(ResultSource::Redis).manifest(waiter).unwrap();
