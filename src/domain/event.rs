@@ -6,8 +6,8 @@ use data_encoding::BASE64;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
+use super::json;
 use super::key::RequestKey;
 use super::outcome::{Failure, Payload};
 use super::rejection::Rejection;
@@ -238,9 +238,9 @@ impl Event<'_> {
         if view.reference.is_none() {
             match std::str::from_utf8(&payload.bytes) {
                 // The text of the JSON is kept as it is: parsing would change large numbers.
-                Ok(text) => match serde_json::from_str::<&RawValue>(text) {
-                    Ok(json) => result.json = Some(json),
-                    Err(_) => result.text = Some(text),
+                Ok(text) => match json::part(text) {
+                    Some(json) => result.json = Some(json),
+                    None => result.text = Some(text),
                 },
                 Err(_) => {
                     result.base64 = Some(BASE64.encode(&payload.bytes));

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 /// The largest integer that a double, and so RFC 8785, can tell from its neighbours: 2^53-1.
@@ -16,6 +17,9 @@ pub const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 /// Arrays and objects in one document. An object of one member takes some 600 bytes in memory and 8 in the document:
 /// this bounds what a document can become.
 pub const MAX_CONTAINERS: usize = 10_000;
+
+/// Of a part of another document.
+const MAX_DEPTH: usize = 100;
 
 /// Why a document was refused, and where (an RFC 6901 pointer).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,32 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Fault> {
         let kind = cursor.fault.take().unwrap_or_else(|| FaultKind::Syntax(error.to_string()));
         Fault { pointer: cursor.pointer(), kind }
     })
+}
+
+/// The text as a part of another document, where it is JSON that every reader can follow: serde_json, for one, gives up
+/// beyond 128 levels, of which an event around it takes three.
+pub fn part(text: &str) -> Option<&RawValue> {
+    let part = serde_json::from_str(text).ok()?;
+    (depth(text) <= MAX_DEPTH).then_some(part)
+}
+
+/// How deep arrays and objects are nested in a text that is JSON.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Appends one reference token to an RFC 6901 pointer.
@@ -198,6 +228,17 @@ mod tests {
     fn refused(text: &str) -> (String, FaultKind) {
         let fault = parse(text.as_bytes()).expect_err("must be refused");
         (fault.pointer, fault.kind)
+    }
+
+    #[test]
+    fn a_part_is_json_that_is_not_nested_too_deep_whatever_its_texts_hold() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(part(&nested(MAX_DEPTH)).is_some());
+        assert!(part(&nested(MAX_DEPTH + 1)).is_none() && part(&nested(100_000)).is_none());
+        let brackets = format!("[\"\\\"{}\", {{\"{}\": 1}}]", "[".repeat(500), "{".repeat(500));
+        assert_eq!(part(&brackets).map(RawValue::get), Some(brackets.as_str()));
+        assert!(part("[1").is_none() && part("").is_none());
+        assert_eq!(part(" 12345678901234567890123\n").map(RawValue::get), Some("12345678901234567890123"));
     }
 
     #[test]

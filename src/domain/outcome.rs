@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::job::Ending;
+use super::json;
 
 /// A failed Job's log is told only so far: the last lines, and no more than this many bytes of them.
 pub const LOG_TAIL_LINES: usize = 50;
@@ -93,7 +94,7 @@ impl Payload {
 
     pub fn new(bytes: Vec<u8>) -> Self {
         let content_type = match std::str::from_utf8(&bytes) {
-            Ok(text) if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() => "application/json",
+            Ok(text) if json::part(text).is_some() => "application/json",
             Ok(_) => "text/plain; charset=utf-8",
             Err(_) => "application/octet-stream",
         };
