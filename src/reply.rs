@@ -110,7 +110,8 @@ impl Replies {
     /// when it is there: the delivery is the last copy.
     pub async fn bury(&self, arrival: &Arrival, code: &str, why: &str) -> Result<(), Error> {
         let id = arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone());
-        warn!(request.id = id, code, reason = why, "the request goes to the dead queue");
+        // Why may quote what was sent; it stands beside the message, in the dead queue.
+        warn!(request.id = id, code, "the request goes to the dead queue");
         let message = Message {
             id,
             exchange: String::new(),

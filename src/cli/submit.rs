@@ -185,8 +185,8 @@ impl Submit {
 /// One line for a person.
 fn report(event: &Value, elapsed: Duration) {
     let data = &event["data"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let served_by = data["served_by"].as_str().map(|served_by| format!(", {served_by}")).unwrap_or_default();
+    let text = |value: &Value| output::printable(value.as_str().unwrap_or_default());
+    let served_by = data["served_by"].as_str().map(|_| format!(", {}", text(&data["served_by"]))).unwrap_or_default();
     eprintln!("{:8} in {:.3} s{served_by}", text(&data["state"]), elapsed.as_secs_f64());
     let error = &data["error"];
     if error.is_object() {

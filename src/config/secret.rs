@@ -22,6 +22,14 @@ impl fmt::Display for SecretUrl {
         if url.password().is_some() && url.set_password(Some("***")).is_err() {
             return f.write_str("***");
         }
+        // Where Redis listens on a socket its URL has it there.
+        if self.0.query_pairs().any(|(name, _)| name == "pass") {
+            let hidden = self
+                .0
+                .query_pairs()
+                .map(|(name, value)| if name == "pass" { (name, "***".into()) } else { (name, value) });
+            url.query_pairs_mut().clear().extend_pairs(hidden);
+        }
         url.fmt(f)
     }
 }

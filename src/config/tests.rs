@@ -84,6 +84,8 @@ fn a_password_is_never_printed() {
     let printed = format!("{config:?} {:?}", layered.lines(&config));
     assert!(!printed.contains("s3cret") && printed.contains("anna:***@host"), "{printed}");
     assert!(printed.contains("(\"cache.hmac_key\", \"\\\"***\\\"\""), "{printed}");
+    let (_, config) = load("", &[], &["cache.url=redis+unix:///run/redis.sock?user=anna&pass=s3cret"]).unwrap();
+    assert_eq!(config.cache.url.to_string(), "redis+unix:///run/redis.sock?user=anna&pass=***");
     for (file, flags) in [
         ("", &["amqp.url=s3cret"][..]),
         ("", &["cache.hmac_key=s3cret"]),
