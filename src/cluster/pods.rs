@@ -43,6 +43,10 @@ impl Jobs {
         let mut pages = Pages::of(self.pod_reader(), "list pods", &open_selector(), self.call_timeout);
         while let Some(pods) = pages.next().await? {
             for pod in pods {
+                if pod_finalizer(&pod).is_none() {
+                    // Its result is not its own to keep.
+                    continue;
+                }
                 let owners = pod.metadata.owner_references.iter().flatten();
                 let Some(owner) = owners.into_iter().find(|owner| owner.kind == "Job" && !open.contains(&owner.uid))
                 else {
@@ -63,9 +67,7 @@ impl Jobs {
         let pods = Api::<Pod>::namespaced(self.clients.write.clone(), self.namespace());
         let name = pod.metadata.name.clone().unwrap_or_default();
         let mut backoff = Backoff::for_calls();
-        while let Some(index) =
-            pod.metadata.finalizers.iter().flatten().position(|finalizer| finalizer == POD_FINALIZER)
-        {
+        while let Some(index) = pod_finalizer(&pod) {
             let place = format!("/metadata/finalizers/{index}");
             let operations = json!([
                 {"op": "test", "path": "/metadata/uid", "value": pod.metadata.uid},
@@ -96,4 +98,8 @@ impl Jobs {
     pub(super) fn pod_reader(&self) -> Api<Pod> {
         Api::namespaced(self.clients.read.clone(), self.namespace())
     }
+}
+
+fn pod_finalizer(pod: &Pod) -> Option<usize> {
+    pod.metadata.finalizers.iter().flatten().position(|finalizer| finalizer == POD_FINALIZER)
 }
