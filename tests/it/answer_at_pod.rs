@@ -1,8 +1,6 @@
 //! Templates whose success is told at their pod's, before the Job's own verdict (`answer: pod`), and Jobs that come to
 //! another verdict than what was told.
 
-use std::time::Duration;
-
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
@@ -56,7 +54,7 @@ async fn a_job_that_fails_after_its_success_was_told_is_told_as_that_success_aga
     assert_eq!((told.state(), told.result("text")), ("succeeded", &Value::from("made\n")));
     eventually("the crash", async || struck.has_ended().then_some(())).await;
     // Beyond its deadline.
-    world.pause(Duration::from_secs(21)).await;
+    world.pause(std::time::Duration::from_secs(21)).await;
     drop(controllers);
     eventually("the Job fails", async || {
         verdicts(&world.the_job().await).contains(&("Failed", "DeadlineExceeded")).then_some(())
