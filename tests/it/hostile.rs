@@ -174,19 +174,23 @@ async fn what_no_client_can_parse_is_parked_and_its_neighbours_are_answered() {
     assert_eq!(producer.ask(good()).await.state(), "succeeded");
     let cases = corpus::read().parked;
     assert!(!cases.is_empty());
-    publish(&world, &cases, &producer.replies).await;
-    let neighbours: Vec<_> = (0..10).map(|number| format!("neighbour-{number}")).collect();
-    for name in &neighbours {
-        producer.send(good().id(name)).await;
+    // Each takes some fifty sessions, and everyone behind it waits for them.
+    for (round, some) in cases.chunks(2).enumerate() {
+        publish(&world, some, &producer.replies).await;
+        let neighbours: Vec<_> = (0..3).map(|number| format!("neighbour-{round}-{number}")).collect();
+        for name in &neighbours {
+            producer.send(good().id(name)).await;
+        }
+        let mut answered: Vec<_> = producer.events(3).await.iter().map(|event| event.request_id().to_owned()).collect();
+        answered.sort();
+        assert_eq!(answered, neighbours);
+        let parked = cases.len().min((round + 1) * 2);
+        eventually("all of them are parked", async || {
+            // No client can read them, and the management API of RabbitMQ 4 fails on them.
+            (world.broker.queue("jobquay.dead")["messages"] == parked).then_some(())
+        })
+        .await;
     }
-    let mut answered: Vec<_> = producer.events(10).await.iter().map(|event| event.request_id().to_owned()).collect();
-    answered.sort();
-    assert_eq!(answered, neighbours);
-    eventually("all of them are parked", async || {
-        // No client can read them, and the management API of RabbitMQ 4 fails on them.
-        (world.broker.queue("jobquay.dead")["messages"] == cases.len()).then_some(())
-    })
-    .await;
     dispatcher.says("\"prefetch\":256").await;
     unharmed(&world, &dispatcher, &mut producer).await;
 }

@@ -140,7 +140,8 @@ async fn what_a_killed_one_had_is_taken_over_within_its_lease_and_without_a_writ
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_stops_hands_over_at_once() {
     let world = World::new("handover").await;
-    let [mut leaving, second, third] = three(&world, &[]).await;
+    // Nobody could take its place within this test by waiting for the end of its Lease.
+    let [mut leaving, second, third] = three(&world, &["members.lease=5m", "members.renew=2s"]).await;
     let mut producer = world.producer().await;
     let sent = producer.send_many((0..8).map(|index| script(&format!("sleep 3; echo {index}")))).await;
     eventually("the Jobs are there", async || (world.all_jobs().await.len() == 8).then_some(())).await;
@@ -149,7 +150,6 @@ async fn one_that_stops_hands_over_at_once() {
     let ended = Instant::now();
     shared_by(&[&second, &third]).await;
     println!("handed over {:?} after its end", ended.elapsed());
-    assert!(ended.elapsed() < LEASE, "{:?}", ended.elapsed());
     let events = producer.events(sent.len()).await;
     assert_eq!(answers(&events).len(), sent.len(), "each once");
     world.settled().await;
