@@ -1,5 +1,7 @@
 //! The watch on the pods of Jobs that owe answers: how they come along, and that one has succeeded.
 
+use std::sync::Arc;
+
 use futures_util::stream::select_all;
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
@@ -28,7 +30,7 @@ pub enum PodSighted {
         /// `None`: it does not count any more.
         facts: Option<Box<PodFacts>>,
         /// Where it has succeeded and nobody deletes it.
-        success: Option<Box<PodSuccess>>,
+        success: Option<Arc<PodSuccess>>,
     },
     /// The list of this namespace starts anew.
     Relisting { namespace: String },
@@ -96,7 +98,7 @@ fn sighted(event: Result<watcher::Event<Pod>, watcher::Error>, namespace: &str) 
             uid: pod.metadata.uid?,
             job_uid,
             facts: facts.map(Box::new),
-            success: success.map(Box::new),
+            success: success.map(Arc::new),
         })
     };
     match event {

@@ -20,7 +20,7 @@ const READ_AT_ONCE: usize = 16;
 const WAITING: usize = 1024;
 
 /// Pods that have succeeded, as the watch on pods comes to them.
-pub type Successes = mpsc::Receiver<PodSuccess>;
+pub type Successes = mpsc::Receiver<Arc<PodSuccess>>;
 
 /// Gives, for each thing that the watch on pods sees, what the completion is to know of it.
 pub fn successes() -> (impl Fn(&PodSighted) + Send, Successes) {
@@ -28,7 +28,7 @@ pub fn successes() -> (impl Fn(&PodSighted) + Send, Successes) {
     let see = move |sighted: &PodSighted| {
         if let PodSighted::Pod { success: Some(success), .. } = sighted {
             // One that finds no room is read when its Job has ended.
-            let _ = sender.try_send((**success).clone());
+            let _ = sender.try_send(Arc::clone(success));
         }
     };
     (see, successes)
@@ -75,8 +75,9 @@ impl Tasks {
         self.readings.len() < READ_AT_ONCE
     }
 
-    pub(super) fn read_early(&mut self, success: PodSuccess) {
+    pub(super) fn read_early(&mut self, success: Arc<PodSuccess>) {
         if let Some(awaited) = self.list.begin_reading(&success.job, &self.duty) {
+            let success = Arc::unwrap_or_clone(success);
             self.readings.spawn(Arc::clone(&self.completion).read_early(success, awaited));
         }
     }

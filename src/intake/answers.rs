@@ -96,6 +96,7 @@ impl Intake {
         self.tell(waiter, verdict, plan).await
     }
 
+    /// Tells what needs no plan.
     pub(super) async fn answer(&self, waiter: Waiter, verdict: Verdict<'_>) -> Result<(), Unsettled> {
         self.tell(waiter, verdict, None).await
     }

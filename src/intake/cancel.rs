@@ -8,7 +8,6 @@ use std::time::Instant;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::gate::Turn;
 use super::patience::Patience;
 use super::{Decision, Intake, Unsettled};
 use crate::cache::ANSWERING;
@@ -114,14 +113,6 @@ impl Intake {
             Withdrawn::Cancelled => true,
             Withdrawn::Already => !self.store.is_answered_by(waiter, Instant::now() + ANSWERING).await,
             Withdrawn::TooLate => false,
-        }
-    }
-
-    /// Waits until it is this one's turn to ask the API server.
-    pub(super) async fn turn(&self, patience: &Patience) -> Result<Turn<'_>, Unsettled> {
-        tokio::select! {
-            turn = self.gate.turn() => Ok(turn),
-            held = patience.over(&self.stop) => Err(held),
         }
     }
 

@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::patience::Patience;
+use super::{Intake, Unsettled};
 use crate::backoff::Backoff;
 use crate::cluster;
 
@@ -55,6 +57,16 @@ impl Gate {
     fn places(&self) -> MutexGuard<'_, Vec<Place>> {
         // Each change is one insertion or removal, so a panic leaves nothing half done.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intake {
+    /// Waits until it is this one's turn to ask the API server.
+    pub(super) async fn turn(&self, patience: &Patience) -> Result<Turn<'_>, Unsettled> {
+        tokio::select! {
+            turn = self.gate.turn() => Ok(turn),
+            held = patience.over(&self.stop) => Err(held),
+        }
     }
 }
 
