@@ -13,7 +13,7 @@ use crate::cache::{Entry, result_key};
 use crate::crash;
 use crate::domain::event::{Event, Reference, ResultView, ServedBy, State, Timings, Verdict};
 use crate::domain::key::RequestKey;
-use crate::domain::outcome::Payload;
+use crate::domain::outcome::{Failure, FailureCode, Payload};
 use crate::domain::rejection::Rejection;
 use crate::domain::request::Arrival;
 use crate::domain::waiter::Waiter;
@@ -26,6 +26,17 @@ pub use exchange::Exchange;
 const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to.";
 /// A full reply queue gets this many tries, over about half a minute.
 const REFUSALS: u32 = 8;
+
+/// Why a message is not where it belongs.
+#[derive(Debug, thiserror::Error)]
+enum Undelivered {
+    #[error("{0}")]
+    Unroutable(String),
+    #[error("the queue refused it")]
+    Refused,
+    #[error("the broker does not take it")]
+    Untakable,
+}
 
 /// The way out.
 pub struct Replies {
@@ -40,14 +51,22 @@ pub struct Replies {
 }
 
 impl Replies {
-    /// Sends a terminal event and returns when it is safe: confirmed where it belongs, or set aside.
-    pub async fn send(&self, event: &Event<'_>) -> Result<(), Error> {
+    /// Sends a terminal event and returns when it is safe: confirmed where it belongs, or set aside. Gives back what
+    /// the requester was told: a result that is too large for the broker ends in a failure.
+    pub async fn send(&self, event: &Event<'_>) -> Result<State, Error> {
         let body: Arc<[u8]> = event.encode(&self.instance, Timestamp::now()).into();
         if let Some(queue) = &event.waiter.reply_to {
             let mandatory = !queue.starts_with(DIRECT_REPLY);
             let message = Message { routing_key: queue.clone(), mandatory, ..message(event, Arc::clone(&body)) };
-            if let Err(reason) = self.deliver(message.clone()).await? {
-                self.set_aside(message, queue, &reason).await?;
+            match self.deliver(message.clone()).await? {
+                Ok(()) => {}
+                Err(undelivered) => match (&undelivered, too_large(event)) {
+                    (Undelivered::Untakable, Some((served_by, failure))) => {
+                        let told = Event { verdict: Verdict::Failed { served_by, failure: &failure }, ..*event };
+                        return Box::pin(self.send(&told)).await;
+                    }
+                    _ => self.set_aside(message, queue, &undelivered.to_string()).await?,
+                },
             }
             crash::point("event-confirmed");
         }
@@ -63,7 +82,7 @@ impl Replies {
             job.name = event.job.map(|job| job.name.as_str()),
             "answered"
         );
-        Ok(())
+        Ok(event.state())
     }
 
     /// Answers with a cached result, as what it is: another Job's, of some age.
@@ -84,8 +103,7 @@ impl Replies {
             job: Some(&entry.job),
             timings: Timings::default(),
         };
-        self.send(&event).await?;
-        Ok(event.state())
+        self.send(&event).await
     }
 
     /// Sends an event that ends nothing, to the exchange, and to a reply queue that wants it. It is not
@@ -127,7 +145,7 @@ impl Replies {
         };
         let mut backoff = Backoff::for_sessions();
         while let Err(reason) = self.deliver(message.clone()).await? {
-            error!(queue = DEAD, reason, "the dead queue does not take messages; `jobquay check` says what is missing");
+            error!(queue = DEAD, %reason, "the dead queue does not take messages; `jobquay check` says what is missing");
             backoff.wait().await;
         }
         self.metrics.dead.inc();
@@ -152,13 +170,14 @@ impl Replies {
     }
 
     /// The inner error says why the queue does not take it.
-    async fn deliver(&self, message: Message) -> Result<Result<(), String>, Error> {
+    async fn deliver(&self, message: Message) -> Result<Result<(), Undelivered>, Error> {
         let mut backoff = Backoff::for_calls();
         loop {
             match self.publisher.publish(message.clone()).await? {
                 Receipt::Delivered => return Ok(Ok(())),
-                Receipt::Unroutable { reason } => return Ok(Err(reason)),
-                Receipt::Refused if backoff.tries() >= REFUSALS => return Ok(Err("the queue refused it".into())),
+                Receipt::Unroutable { reason } => return Ok(Err(Undelivered::Unroutable(reason))),
+                Receipt::Untakable => return Ok(Err(Undelivered::Untakable)),
+                Receipt::Refused if backoff.tries() >= REFUSALS => return Ok(Err(Undelivered::Refused)),
                 Receipt::Refused => backoff.wait().await,
             }
         }
@@ -188,12 +207,26 @@ impl Replies {
                 event.id = id,
                 reply_to = queue,
                 reason,
-                aside = why,
+                aside = %why,
                 "undeliverable, and {UNDELIVERABLE} does not take it either"
             ),
         }
         Ok(())
     }
+}
+
+/// What is told in the place of a result that stands whole in its event, when the broker does not take that.
+fn too_large(event: &Event<'_>) -> Option<(ServedBy, Failure)> {
+    let Verdict::Succeeded { served_by, result: Some(ResultView { payload, reference: None, .. }) } = event.verdict
+    else {
+        return None;
+    };
+    let why = format!(
+        "the broker takes no message with this result of {} bytes, and it is in no cache where it could be fetched: \
+         raise the broker's `max_message_size`, or lower `result.max`",
+        payload.bytes.len()
+    );
+    Some((served_by, Failure::of_result(FailureCode::ResultTooLarge, why)))
 }
 
 /// Why it was set aside, and what of the request fits into no property of the copy.

@@ -134,8 +134,7 @@ impl Completion {
             job: Some(&told.job),
             timings: timings(job),
         };
-        self.replies.send(&event).await?;
-        Ok(event.state())
+        self.replies.send(&event).await
     }
 }
 

@@ -111,8 +111,8 @@ impl Intake {
         }
         let (key, template) = (plan.map(|plan| &plan.key), plan.map(|plan| plan.template.as_str()));
         let event = Event { waiter: &waiter, verdict, key, template, job: None, timings: Timings::default() };
-        self.replies.send(&event).await?;
-        self.store.record_answers(&[(&waiter, event.state())]).await;
+        let told = self.replies.send(&event).await?;
+        self.store.record_answers(&[(&waiter, told)]).await;
         Ok(())
     }
 }

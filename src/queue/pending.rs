@@ -37,7 +37,9 @@ impl Parking {
     pub async fn park(&self, arrival: &Arrival, lane: &str, in_doubt: bool) -> Result<(), Error> {
         match self.publisher.publish(message(arrival, lane, &self.user, in_doubt)).await? {
             Receipt::Delivered => Ok(()),
-            Receipt::Unroutable { .. } | Receipt::Refused => Err(Error::Parking(pending_queue(lane))),
+            Receipt::Unroutable { .. } | Receipt::Refused | Receipt::Untakable => {
+                Err(Error::Parking(pending_queue(lane)))
+            }
         }
     }
 }

@@ -36,8 +36,10 @@ pub enum Receipt {
     Delivered,
     /// No queue took it.
     Unroutable { reason: String },
-    /// The queue is full, or the message cannot be sent at all.
+    /// The queue is full.
     Refused,
+    /// The broker does not take it wherever it goes, or it cannot be put into AMQP's types.
+    Untakable,
 }
 
 /// Hands messages to the publishing task.
@@ -170,7 +172,7 @@ impl Task {
             self.batch.push_front(pending);
         } else {
             warn!(message.id = pending.message.id, "the broker does not take this message");
-            settle(pending, Receipt::Refused, &self.metrics);
+            settle(pending, Receipt::Untakable, &self.metrics);
         }
     }
 }
@@ -179,7 +181,7 @@ fn settle(pending: Pending, receipt: Receipt, metrics: &Metrics) {
     let word = match receipt {
         Receipt::Delivered => "delivered",
         Receipt::Unroutable { .. } => "returned",
-        Receipt::Refused => "refused",
+        Receipt::Refused | Receipt::Untakable => "refused",
     };
     Metrics::count(&metrics.events_published, "result", word);
     // A caller that has gone does not want to know.
@@ -230,12 +232,13 @@ async fn publish(channel: &Channel, message: &Message) -> Result<Option<Confirma
 enum Verdict {
     Confirmed,
     Refused,
+    Unsent,
 }
 
 impl Verdict {
     /// Reads one confirm, and sets aside whatever message was returned along with it.
     fn of(confirmation: Option<Confirmation>, returned: &mut HashMap<String, String>) -> Self {
-        let Some(confirmation) = confirmation else { return Self::Refused };
+        let Some(confirmation) = confirmation else { return Self::Unsent };
         let verdict = if confirmation.is_ack() { Self::Confirmed } else { Self::Refused };
         if let Some(message) = confirmation.take_message() {
             let id = message.delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
@@ -249,6 +252,7 @@ impl Verdict {
             (_, Some(reason)) => Receipt::Unroutable { reason: reason.clone() },
             (Self::Confirmed, None) => Receipt::Delivered,
             (Self::Refused, None) => Receipt::Refused,
+            (Self::Unsent, None) => Receipt::Untakable,
         }
     }
 }

@@ -100,6 +100,25 @@ async fn a_message_that_the_broker_does_not_take_holds_up_no_other() {
     world.settled().await;
 }
 
+/// 400 000 bytes that JSON writes with six each, where the broker takes 2 MiB; the Job ends, and so do both requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_neither_the_cache_nor_the_broker_takes_ends_in_a_failure() {
+    let world = World::new("result-not-taken").await;
+    let dispatcher = world.dispatcher_with(&["cache.max_value=64KiB"]).await;
+    let mut producer = world.producer().await;
+    let control = r"sleep 3; head -c 400000 /dev/zero | tr '\000' '\001'";
+    let large = Request::template("large", &json!({"script": control}));
+    producer.send(large.clone()).await;
+    producer.send(large).await;
+    for event in producer.events(2).await {
+        assert_eq!((event.state(), event.error("code")), ("failed", &json!("result.too_large")), "{}", event.data());
+        assert!(event.error("message").as_str().is_some_and(|why| why.contains("400000 bytes")), "{}", event.data());
+    }
+    assert_eq!(producer.ask(script("echo small")).await.state(), "succeeded");
+    assert_eq!(dispatcher.metric("jobquay_events_undeliverable_total", ""), 0.0);
+    world.settled().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_something_long_is_told_in_short() {
     let world = World::new("long-refusal").await;
