@@ -36,6 +36,7 @@ use crate::crash;
 use crate::domain::job::{self, Ending};
 use crate::queue::{self, Overflow, Reader};
 use crate::reply::Replies;
+use crate::rules;
 use crate::telemetry::chain;
 use crate::telemetry::metrics::Metrics;
 use early::ReadEarly;
@@ -56,6 +57,9 @@ pub struct Completion {
     pub store: Arc<Store>,
     pub replies: Arc<Replies>,
     pub overflow: Arc<Overflow>,
+    pub rules: rules::Current,
+    /// Where answers go whose requests name no queue.
+    pub default_reply: Option<String>,
     /// How long to try to read a result that should be there.
     pub grace: Duration,
     pub at_work: Semaphore,

@@ -92,7 +92,7 @@ async fn start(
     let parking = Parking::new(&config.amqp, replies.publisher.clone());
     let overflow = Arc::new(Overflow::new(config.amqp.clone(), name("overflow"), replies.publisher.clone()));
     let intake = Arc::new(Intake {
-        rules,
+        rules: rules.clone(),
         store: Arc::clone(&store),
         jobs: jobs.clone(),
         gate: Gate::new(config.kubernetes.concurrency),
@@ -111,6 +111,8 @@ async fn start(
         store: Arc::clone(&store),
         replies,
         overflow,
+        rules,
+        default_reply: config.replies.default.clone(),
         grace: config.results.grace,
         at_work: Completion::permits(),
         room: Completion::room(),

@@ -1,6 +1,7 @@
 //! The telling: what those who wait on a Job are told of its start and its end, each once in a completion.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -62,7 +63,8 @@ impl Completion {
     }
 
     /// Tells those in the Job's overflow queue, once as many can be read as the Job says there are: another
-    /// completion may hold some of them, and die. Nothing is taken off the queue before the Job is released.
+    /// completion may hold some of them, and die. Nothing is taken off the queue before the Job is released. Who put
+    /// one there without being a dispatcher has the rights of a producer: none that the policy would not give them.
     pub(super) async fn answer_overflow(
         &self,
         job: &Job,
@@ -78,8 +80,12 @@ impl Completion {
             Some(open) => open,
             None => self.overflow.read(&sighting.name, &sighting.uid).await?,
         };
-        let waiters = match open.rest().await {
-            Ok(waiters) => waiters,
+        let policies = Arc::clone(&self.rules.borrow().policies);
+        let trusts = |user: Option<&str>, waiter: &Waiter| {
+            policies.allows_address(user, waiter.reply_to.as_deref(), self.default_reply.as_deref())
+        };
+        let found = match open.rest(trusts).await {
+            Ok(found) => found,
             Err(error) if error.is_missing_queue() => {
                 error!(
                     job.name = sighting.name,
@@ -93,7 +99,8 @@ impl Completion {
         if read < owed {
             return Err(Error::Held { read, owed });
         }
-        self.answer(job, told, waiters, &mut HashSet::new()).await?;
+        self.count_unreadable(job, found.unreadable);
+        self.answer(job, told, found.waiters, &mut HashSet::new()).await?;
         *reader = Some(open);
         Ok(())
     }

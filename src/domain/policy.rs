@@ -95,6 +95,11 @@ impl Policies {
         }
     }
 
+    /// Whether an answer may go to this address. No address and the operator's own default need no policy.
+    pub fn allows_address(&self, producer: Option<&str>, reply_to: Option<&str>, default: Option<&str>) -> bool {
+        reply_to.is_none_or(|queue| Some(queue) == default || self.allow_reply(producer, queue).is_ok())
+    }
+
     /// What may run.
     pub fn allow_work(&self, request: &Request) -> Result<(), Rejection> {
         let policy = self.require(request.producer.as_deref())?;

@@ -52,10 +52,9 @@ impl Intake {
     /// The waiter with its address, if the policy lets anyone write there.
     pub(super) fn reachable(&self, arrival: &Arrival, waiter: Waiter) -> Waiter {
         let waiter = self.addressed(waiter);
-        let allowed =
-            |queue: &String| self.rules.borrow().policies.allow_reply(arrival.user_id.as_deref(), queue).is_ok();
-        let own_default = waiter.reply_to == self.default_reply;
-        let reply_to = waiter.reply_to.filter(|queue| own_default || allowed(queue));
+        let (producer, default) = (arrival.user_id.as_deref(), self.default_reply.as_deref());
+        let policies = self.rules.borrow().policies.clone();
+        let reply_to = waiter.reply_to.filter(|queue| policies.allows_address(producer, Some(queue), default));
         Waiter { reply_to, ..waiter }
     }
 

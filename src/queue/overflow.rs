@@ -2,8 +2,9 @@
 //!
 //! The order makes it safe: publish here, confirm, and only then mark the Job. A completion that has
 //! looked already finds its Job changed and looks again. The queue is named after the Job's uid too,
-//! so that the next Job of the same key shares nothing with it. What anyone else has put there counts for nothing: a
-//! waiter carries the broker-validated name of the dispatcher's own user, as a request in a lane does.
+//! so that the next Job of the same key shares nothing with it. A waiter carries the broker-validated name of the
+//! dispatcher's own user, as a request in a lane does. One without it is of anybody, or of a dispatcher that did not
+//! sign yet: the reader's caller judges it by whom it is from and where its answer is to go.
 
 use std::collections::HashSet;
 
@@ -44,6 +45,13 @@ pub struct Reader {
     connection: Connection,
     channel: Channel,
     count: u64,
+}
+
+/// What one look has found.
+#[derive(Default)]
+pub struct Found {
+    pub waiters: Vec<Waiter>,
+    pub unreadable: usize,
 }
 
 impl Overflow {
@@ -118,10 +126,14 @@ async fn declare(connection: &Connection, queue: &str) -> Result<Channel, Error>
 }
 
 impl Reader {
-    /// Everyone who can be read now. Who cannot be understood is counted and left out.
-    pub async fn rest(&mut self) -> Result<Vec<Waiter>, Error> {
+    /// Everyone who can be read now. Who cannot be understood is counted and left out; who was put there by another
+    /// than the dispatchers is counted where `trusts` says so of that user and the waiter.
+    pub async fn rest(&mut self, trusts: impl Fn(Option<&str>, &Waiter) -> bool) -> Result<Found, Error> {
         let Self { queue, user, connection, channel, count } = self;
-        ending(connection, rest(queue, user, channel, count)).await
+        let found =
+            ending(connection, rest(queue, channel, |by, waiter| by == Some(user) || trusts(by, waiter))).await?;
+        *count += (found.waiters.len() + found.unreadable) as u64;
+        Ok(found)
     }
 
     /// How many were read so far.
@@ -137,20 +149,18 @@ impl Reader {
     }
 }
 
-async fn rest(queue: &str, user: &str, channel: &Channel, count: &mut u64) -> Result<Vec<Waiter>, Error> {
-    let mut waiters = Vec::new();
+async fn rest(queue: &str, channel: &Channel, trusts: impl Fn(Option<&str>, &Waiter) -> bool) -> Result<Found, Error> {
+    let mut found = Found::default();
     loop {
         let get = channel.basic_get(short(queue)?, BasicGetOptions::default());
-        let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { return Ok(waiters) };
-        if message.delivery.properties.user_id().as_ref().is_none_or(|name| name.as_str() != user) {
-            warn!(queue, "a waiter that no dispatcher has put there is not answered");
-            continue;
-        }
-        *count += 1;
+        let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { return Ok(found) };
+        let by = message.delivery.properties.user_id().as_ref().map(|name| name.as_str());
         match serde_json::from_slice(&message.delivery.data) {
-            Ok(waiter) => waiters.push(waiter),
+            Ok(waiter) if trusts(by, &waiter) => found.waiters.push(waiter),
+            Ok(_) => warn!(queue, user = by, "a waiter that no dispatcher has put there is not answered"),
             Err(error) => {
                 warn!(queue, error = chain(&error), "a waiter cannot be read; the others are answered");
+                found.unreadable += 1;
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
+use crate::support::stack::STACK;
 use crate::support::{Dispatcher, Producer, Request, World, eventually};
 
 const MANY: usize = 5000;
@@ -100,17 +101,25 @@ async fn overflowing(world: &World, dispatcher: &Dispatcher) -> (String, String)
     (name, queue)
 }
 
-/// Whoever may publish through the default exchange can put one there.
+/// Whoever may publish through the default exchange can put one there, and gets no more by it than by a request. An
+/// earlier dispatcher has put its waiters there unsigned as well.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiter_that_no_dispatcher_has_put_there_is_not_answered() {
-    let world = World::new("fan-in-forged").await;
-    let dispatcher = world.dispatcher().await;
+async fn a_waiter_that_no_dispatcher_has_signed_has_the_rights_of_a_producer() {
+    let world = World::new("fan-in-unsigned").await;
     let (mut producer, mut thief) = (world.producer().await, world.producer().await);
-    let owed: HashSet<_> = producer.send_many((0..300).map(|_| popular())).await.into_iter().collect();
+    let policies = json!({"policies": [
+        {"name": "all", "users": [""], "templates": ["script"], "reply_to": [producer.replies.replace('.', r"\.")]},
+    ]});
+    let file = STACK.dir.join(format!("{}.yaml", world.name));
+    std::fs::write(&file, policies.to_string()).expect("a policy file");
+    let dispatcher = world.dispatcher_with(&[&format!("policy.file={}", file.display())]).await;
+    let mut owed: HashSet<_> = producer.send_many((0..300).map(|_| popular())).await.into_iter().collect();
     let (_, queue) = overflowing(&world, &dispatcher).await;
-    let forged = json!({"r": "forged", "q": thief.replies, "t": "1970-01-01T00:00:00Z"});
-    thief.send_to(&queue, &forged, &[]).await;
-    assert_eq!(all_answers(&mut producer, &owed).await.len(), 300);
+    let unsigned = |id: &str, to: &str| json!({"r": id, "q": to, "t": "1970-01-01T00:00:00Z"});
+    thief.send_to(&queue, &unsigned("forged", &thief.replies), &[]).await;
+    thief.send_to(&queue, &unsigned("earlier", &producer.replies), &[]).await;
+    owed.insert("earlier".to_owned());
+    assert_eq!(all_answers(&mut producer, &owed).await.len(), 301);
     world.settled().await;
     assert!(thief.event_within(Duration::from_secs(2)).await.is_none());
     dispatcher.says("a waiter that no dispatcher has put there").await;
