@@ -2,7 +2,7 @@
 //!
 //! Each is one call along the ways of a request and of an answer. Without the feature `crash-points`, which no
 //! shipped build has, the call is empty. With it `JOBQUAY_CRASH` says `<point>:<pass>:<way>`: at the how-manieth
-//! pass of which point the process does what to itself; `abort`, or a signal as `kill` names it.
+//! pass of which point the process does what to itself; `abort`, `panic`, or a signal as `kill` names it.
 
 /// The process has come to the point of this name.
 #[cfg(not(feature = "crash-points"))]
@@ -42,8 +42,10 @@ mod armed {
         }
         // Past the log, whose thread would not come to it any more.
         eprintln!("crash point {name}, pass {}: {}", crash.pass, crash.way);
-        if crash.way == "abort" {
-            std::process::abort();
+        match crash.way.as_str() {
+            "abort" => std::process::abort(),
+            "panic" => panic!("as the test wants it"),
+            _ => {}
         }
         // Waits for it, so that nothing after the point happens on this thread before the signal has come.
         let own = std::process::id().to_string();

@@ -44,6 +44,7 @@ use crate::reply::Replies;
 use crate::rules;
 use crate::slots::Slots;
 use crate::telemetry::metrics::Metrics;
+use undertaker::GIVEN_UP;
 
 pub use gate::Gate;
 pub use single_flight::SingleFlight;
@@ -109,7 +110,7 @@ impl Intake {
             Err(_) => {
                 self.metrics.panics.inc();
                 error!("handling a request panicked; it goes to the dead queue");
-                self.bury(&delivery, "handling it panicked").await
+                self.lay_to_rest_after_a_panic(&delivery).await
             }
         };
         match settled {
@@ -128,7 +129,7 @@ impl Intake {
             Origin::Intruder => {
                 return self.bury(delivery, "it was put into a lane by somebody else than jobquay").await;
             }
-            Origin::Poison => return self.lay_to_rest(arrival).await,
+            Origin::Poison => return self.lay_to_rest(arrival, GIVEN_UP).await,
         }
         let request = match request::parse(arrival, self.max_body) {
             Ok(Asked::Run(request)) => *request,
@@ -140,7 +141,7 @@ impl Intake {
         let planned = self.rules.borrow().plan(&request);
         let plan = match planned {
             Ok(plan) => plan,
-            Err(rejection) => return self.reject(arrival, request.waiter, &rejection).await,
+            Err(rejection) => return self.reject_unless_told(arrival, request, &rejection).await,
         };
         crash::point("parsed");
         let decision = self.find_place(&request, delivery, &plan).await?;

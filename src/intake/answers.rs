@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{Intake, Unsettled};
 use crate::cache::Entry;
 use crate::domain::decided::Decided;
+use crate::domain::earlier::Earlier;
 use crate::domain::event::{Event, ResultView, ServedBy, Timings, Verdict};
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::{Failure, Payload};
@@ -47,6 +48,37 @@ impl Intake {
             self.replies.bury_rejected(arrival, rejection).await?;
         }
         self.answer(waiter, Verdict::Rejected(rejection)).await
+    }
+
+    /// The same for a request that the rules as they stand now refuse. An earlier try may have come to something else by
+    /// others.
+    pub(super) async fn reject_unless_told(
+        &self,
+        arrival: &Arrival,
+        request: Request,
+        rejection: &Rejection,
+    ) -> Result<(), Unsettled> {
+        let waiter = self.addressed(request.waiter);
+        if request.earlier.is_possible() && self.was_told_before(arrival, &waiter, request.earlier).await? {
+            return Ok(());
+        }
+        self.reject(arrival, waiter, rejection).await
+    }
+
+    /// Whether an earlier try was told its end, as far as Redis knows. What was decided and may not have been told is
+    /// told now.
+    pub(super) async fn was_told_before(
+        &self,
+        arrival: &Arrival,
+        waiter: &Waiter,
+        earlier: Earlier,
+    ) -> Result<bool, Unsettled> {
+        if self.store.was_answered(waiter, earlier).await {
+            return Ok(true);
+        }
+        let Some(decided) = self.store.decision(waiter, earlier).await else { return Ok(false) };
+        self.tell_again(self.reachable(arrival, waiter.clone()), decided, None).await?;
+        Ok(true)
     }
 
     /// The waiter with its address, if the policy lets anyone write there.

@@ -1,7 +1,10 @@
 //! The last word to a request that the broker has given up: it was delivered time and again, and each time
 //! what had it in hand died. Nothing is run for it, and it is not tried another time.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
+
+use futures_util::FutureExt;
 
 use super::{Decision, Intake, Unsettled};
 use crate::cluster::{Claim, Placement};
@@ -11,13 +14,25 @@ use crate::domain::manifest::Plan;
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{self, Arrival, Asked, Request};
 use crate::domain::waiter::Waiter;
+use crate::queue::Delivery;
 
-const WHY: &str = "the broker gave it up: whenever it was taken in hand, the dispatcher died, by it or by another request \
+pub(super) const GIVEN_UP: &str = "the broker gave it up: whenever it was taken in hand, the dispatcher died, by it or by another request \
      that was in hand with it, or lost its connection";
 
+const PANICKED: &str = "handling it panicked, which is a fault of jobquay: its log says where";
+
 impl Intake {
-    /// Settles one delivery of the poison queue.
-    pub(super) async fn lay_to_rest(&self, arrival: &Arrival) -> Result<(), Unsettled> {
+    /// Settles a request whose handling panicked; without an answer only where that panics as well.
+    pub(super) async fn lay_to_rest_after_a_panic(&self, delivery: &Delivery) -> Result<(), Unsettled> {
+        let laid = AssertUnwindSafe(self.lay_to_rest(&delivery.arrival, PANICKED)).catch_unwind().await;
+        match laid {
+            Ok(settled) => settled,
+            Err(_) => self.bury(delivery, PANICKED).await,
+        }
+    }
+
+    /// Settles one delivery of the poison queue, or what is to be treated as one, and why.
+    pub(super) async fn lay_to_rest(&self, arrival: &Arrival, why: &str) -> Result<(), Unsettled> {
         self.metrics.poisoned.inc();
         let waiter = match request::parse(arrival, self.max_body) {
             Err(unparsed) => return self.reject(arrival, unparsed.waiter, &unparsed.rejection).await,
@@ -35,15 +50,12 @@ impl Intake {
                 }
             }
         };
-        // The record, for what stands on no Job any more and for cancellations.
+        // For what stands on no Job any more and for cancellations.
         let waiter = self.addressed(waiter);
-        if self.store.was_answered(&waiter, Earlier::AnyTime).await {
+        if self.was_told_before(arrival, &waiter, Earlier::AnyTime).await? {
             return Ok(());
         }
-        if let Some(decided) = self.store.decision(&waiter, Earlier::AnyTime).await {
-            return self.tell_again(self.reachable(arrival, waiter), decided, None).await;
-        }
-        let rejection = Rejection::new(Code::Poison, WHY);
+        let rejection = Rejection::new(Code::Poison, why);
         self.replies.bury_rejected(arrival, &rejection).await?;
         self.answer(self.reachable(arrival, waiter), Verdict::Rejected(&rejection)).await
     }

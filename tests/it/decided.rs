@@ -8,6 +8,7 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
+use crate::support::stack::STACK;
 use crate::support::{Dispatcher, Event, Producer, Request, World, eventually};
 
 const DIES_ONCE_IT_HAS_TOLD: (&str, &str) = ("JOBQUAY_CRASH", "event-confirmed:1:abort");
@@ -25,8 +26,12 @@ async fn told(mut struck: Dispatcher, producer: &mut Producer, request: Request)
 }
 
 /// A dispatcher is there again: all that is told from now on is what was told before.
-async fn nothing_else_is_told(world: &World, mut producer: Producer, before: &Event) {
-    let next = world.dispatcher().await;
+async fn nothing_else_is_told(world: &World, producer: Producer, before: &Event) {
+    nothing_else_is_told_under(&[], world, producer, before).await;
+}
+
+async fn nothing_else_is_told_under(settings: &[&str], world: &World, mut producer: Producer, before: &Event) {
+    let next = world.dispatcher_with(settings).await;
     world.settled().await;
     while let Some(event) = producer.event_within(Duration::from_secs(2)).await {
         assert_eq!(
@@ -51,6 +56,35 @@ async fn a_request_that_came_too_late_is_told_no_result_after_a_crash() {
     let event = told(struck, &mut producer, Request::json(&late)).await;
     assert_eq!(event.state(), "expired");
     nothing_else_is_told(&world, producer, &event).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_came_too_late_is_not_refused_by_rules_that_came_after_its_answer() {
+    let world = World::new("decided-rules").await;
+    let mut producer = world.producer().await;
+    let struck = world.dispatcher_in(&[DIES_ONCE_IT_HAS_TOLD], &[]).await;
+    let mut late = kept();
+    late["deadline"] = json!("2026-01-01T00:00:00Z");
+    let event = told(struck, &mut producer, Request::json(&late)).await;
+    assert_eq!(event.state(), "expired");
+    let empty = STACK.dir.join(&world.name);
+    std::fs::create_dir_all(&empty).expect("a directory");
+    nothing_else_is_told_under(&[&format!("templates.dir={}", empty.display())], &world, producer, &event).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_handling_panics_is_told_so_and_takes_no_other_along() {
+    let world = World::new("panic").await;
+    let dispatcher = world.dispatcher_in(&[("JOBQUAY_CRASH", "parsed:1:panic")], &[]).await;
+    let mut producer = world.producer().await;
+    let event = producer.ask(Request::json(&kept())).await;
+    assert_eq!((event.state(), event.error("code")), ("rejected", &json!("request.poison")));
+    assert!(event.error("message").as_str().is_some_and(|why| why.contains("panicked")), "{}", event.data());
+    assert_eq!(producer.ask(Request::json(&kept())).await.state(), "succeeded");
+    assert_eq!(dispatcher.metric("jobquay_panics_total", ""), 1.0);
+    let dead = eventually("the dead queue", async || world.broker.drain("jobquay.dead").into_iter().next()).await;
+    assert_eq!(dead["properties"]["headers"]["jobquay-code"], "request.poison");
+    world.settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
