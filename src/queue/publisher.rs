@@ -1,32 +1,31 @@
-//! The one task that publishes: batches, each confirmed as a whole.
-//!
-//! The client hands a returned message to whichever confirm completes next, so a single confirm says
-//! nothing about its own message. Every return comes before its own confirm, though: when all
-//! confirms of a batch are there, so are all its returns, and these are told apart by message id.
+//! The one task that publishes: several batches at once, each on a channel of its own and confirmed as a whole.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+mod batch;
+mod link;
 
-use futures_util::StreamExt;
-use futures_util::future::join_all;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{Channel, Confirmation, Connection, Event};
-use tokio::sync::{mpsc, oneshot};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::try_join_all;
+use lapin::protocol::AMQPSoftError;
+use lapin::{Channel, Connection};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{CALL_TIMEOUT, Error, Message, call, connect, ending, short};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
-use crate::crash;
 use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 use crate::telemetry::metrics::Metrics;
+use link::{Alarm, Link};
 
-/// 256 at once is where throughput stops to grow on every broker version that was measured.
-const BATCH: usize = 256;
-/// A message that ends so many sessions, each time alone, is one that the broker does not take: too
-/// large for it, or to an exchange that is not there.
+/// So many batches are under way: while the broker confirms one, the next is written.
+const CHANNELS: usize = 4;
+/// More in one batch gives no more throughput.
+const BATCH: usize = 128;
+/// A message that ends so many sessions, each time alone, may be the reason, as one to an exchange that is not there.
 const KILLS: u32 = 3;
 
 /// What became of a message.
@@ -36,9 +35,9 @@ pub enum Receipt {
     Delivered,
     /// No queue took it.
     Unroutable { reason: String },
-    /// The queue is full.
+    /// The queue is full, or sessions end with this message under way: it may be taken later.
     Refused,
-    /// The broker does not take it wherever it goes, or it cannot be put into AMQP's types.
+    /// It is too large for the broker, or cannot be put into AMQP's types: it will never be taken.
     Untakable,
 }
 
@@ -71,11 +70,9 @@ pub fn publisher(
     health: Health,
     metrics: Metrics,
 ) -> (Publisher, impl Future<Output = ()>) {
-    let (sender, receiver) = mpsc::channel(BATCH);
-    (
-        Publisher(sender),
-        Task { config, name, health, metrics, receiver, batch: VecDeque::new(), one_by_one: false }.run(),
-    )
+    let (sender, receiver) = mpsc::channel(CHANNELS * BATCH);
+    let receiver = Mutex::new(receiver);
+    (Publisher(sender), Task { config, name, health, metrics, receiver, left: VecDeque::new() }.run())
 }
 
 struct Task {
@@ -83,11 +80,11 @@ struct Task {
     name: String,
     health: Health,
     metrics: Metrics,
-    receiver: mpsc::Receiver<Pending>,
-    /// Kept over sessions: what was not confirmed is published again under the same id, one by one,
-    /// so that a message that ends the session takes no other along.
-    batch: VecDeque<Pending>,
-    one_by_one: bool,
+    /// Locked by the channel that waits for its next batch.
+    receiver: Mutex<mpsc::Receiver<Pending>>,
+    /// What a session that failed has left unconfirmed. It is published again under the same id before anything else, one
+    /// by one, so that a message that ends the session takes no other along.
+    left: VecDeque<Pending>,
 }
 
 impl Task {
@@ -98,9 +95,10 @@ impl Task {
             self.health.set(Edge::Publisher, false);
             let Err(error) = ended else { return };
             Metrics::count(&self.metrics.reconnects, "edge", "publisher");
-            self.batch.retain(|pending| !pending.receipt.is_closed());
-            warn!(error = chain(&error), unconfirmed = self.batch.len(), "publisher session ended");
-            if self.receiver.is_closed() && self.receiver.is_empty() && self.batch.is_empty() {
+            self.forget_the_unwanted();
+            warn!(error = chain(&error), unconfirmed = self.left.len(), "publisher session ended");
+            let receiver = self.receiver.get_mut();
+            if receiver.is_closed() && receiver.is_empty() && self.left.is_empty() {
                 return;
             }
             backoff.wait().await;
@@ -114,177 +112,142 @@ impl Task {
     }
 
     async fn publish(&mut self, connection: &Connection, backoff: &mut Backoff) -> Result<(), Error> {
-        let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
-        call("select confirms", CALL_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        let mut state = LinkState::of(connection);
+        let channels = try_join_all((0..CHANNELS).map(|_| batch::open(connection))).await?;
+        let mut link = Link::of(connection);
         self.health.set(Edge::Publisher, true);
         info!("publisher open");
-        loop {
-            if self.batch.is_empty() {
-                let mut taken = Vec::new();
-                tokio::select! {
-                    count = self.receiver.recv_many(&mut taken, BATCH) => if count == 0 { break },
-                    error = state.failed() => return Err(error),
-                }
-                self.batch.extend(taken);
-            }
-            self.batch.retain(|pending| !pending.receipt.is_closed());
-            self.publish_next(&channel, &mut state).await?;
+        // There is at least one.
+        self.publish_what_is_left(&channels[0], &mut link, backoff).await?;
+
+        let mut batches = [const { Vec::new() }; CHANNELS];
+        let (alarm, confirmed) = (link.alarm(), AtomicBool::new(false));
+        let all =
+            channels.iter().zip(&mut batches).map(|(channel, batch)| self.work(channel, batch, &alarm, &confirmed));
+        let ended = tokio::select! {
+            ended = try_join_all(all) => ended,
+            error = link.failed() => Err(error),
+        };
+        if confirmed.into_inner() {
             backoff.reset();
+        }
+        self.left.extend(batches.into_iter().flatten());
+        if let Err(error) = ended {
+            if self.left.len() == 1 {
+                self.blame_the_first(&error);
+            }
+            return Err(error);
         }
         // Everything is confirmed; what the broker says to the goodbye changes nothing.
         let _ = call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await;
         Ok(())
     }
 
-    /// One batch, or one message after a session has failed.
-    async fn publish_next(&mut self, channel: &Channel, state: &mut LinkState) -> Result<(), Error> {
-        let count = if self.one_by_one { self.batch.len().min(1) } else { self.batch.len() };
-        let published = confirmed(channel, self.batch.iter().take(count), state, self.config.confirm_timeout).await;
-        let confirmations = match published {
-            Ok(confirmations) => confirmations,
-            Err(error) => {
-                self.blame(count);
-                return Err(error);
+    /// Batch after batch, until nothing more comes. What is in `batch` when it fails, or is dropped, is not confirmed.
+    async fn work(
+        &self,
+        channel: &Channel,
+        batch: &mut Vec<Pending>,
+        alarm: &Alarm,
+        confirmed: &AtomicBool,
+    ) -> Result<(), Error> {
+        while self.receiver.lock().await.recv_many(batch, BATCH).await > 0 {
+            batch.retain(Pending::is_wanted);
+            let receipts = self.publish_all(channel, batch.iter(), alarm).await?;
+            for (pending, receipt) in batch.drain(..).zip(receipts) {
+                pending.settle(receipt, &self.metrics);
             }
-        };
-        let mut returned = HashMap::new();
-        let verdicts: Vec<_> =
-            confirmations.into_iter().map(|confirmation| Verdict::of(confirmation, &mut returned)).collect();
-        for (pending, verdict) in self.batch.drain(..count).zip(verdicts) {
-            let receipt = verdict.receipt(&pending.message, &returned);
-            settle(pending, receipt, &self.metrics);
+            confirmed.store(true, Ordering::Relaxed);
         }
-        self.one_by_one &= !self.batch.is_empty();
         Ok(())
     }
 
-    /// A message that was alone when its session ended may be the reason. The broker being away is one
-    /// too, but then no session lasts until a message is under way.
-    fn blame(&mut self, count: usize) {
-        self.one_by_one = true;
-        if count != 1 {
-            return;
-        }
-        let Some(mut pending) = self.batch.pop_front() else { return };
-        pending.killed += 1;
-        if pending.killed < KILLS {
-            self.batch.push_front(pending);
-        } else {
-            warn!(message.id = pending.message.id, "the broker does not take this message");
-            settle(pending, Receipt::Untakable, &self.metrics);
-        }
-    }
-}
-
-fn settle(pending: Pending, receipt: Receipt, metrics: &Metrics) {
-    let word = match receipt {
-        Receipt::Delivered => "delivered",
-        Receipt::Unroutable { .. } => "returned",
-        Receipt::Refused | Receipt::Untakable => "refused",
-    };
-    Metrics::count(&metrics.events_published, "result", word);
-    // A caller that has gone does not want to know.
-    let _ = pending.receipt.send(receipt);
-}
-
-/// Publishes all at once and waits for every confirm.
-async fn confirmed(
-    channel: &Channel,
-    batch: impl Iterator<Item = &Pending>,
-    state: &mut LinkState,
-    limit: Duration,
-) -> Result<Vec<Option<Confirmation>>, Error> {
-    let all = join_all(batch.map(|pending| publish(channel, &pending.message)));
-    tokio::pin!(all);
-    let mut deadline = Instant::now() + limit;
-    loop {
-        tokio::select! {
-            confirmations = &mut all => return confirmations.into_iter().collect(),
-            error = state.failed() => return Err(error),
-            () = tokio::time::sleep_until(deadline) => {
-                // A broker in alarm reads nothing and says so; publishing again would only double what waits.
-                if !state.blocked {
-                    return Err(Error::Timeout(limit, "publish"));
-                }
-                deadline = Instant::now() + limit;
-            }
-        }
-    }
-}
-
-/// `None` for a message that cannot be put into AMQP's types.
-async fn publish(channel: &Channel, message: &Message) -> Result<Option<Confirmation>, Error> {
-    let (Ok(exchange), Ok(routing_key), Ok(properties)) =
-        (short(&message.exchange), short(&message.routing_key), message.properties())
-    else {
-        return Ok(None);
-    };
-    let options = BasicPublishOptions { mandatory: message.mandatory, immediate: false };
-    let failed = |source| Error::Amqp { action: "publish", source };
-    let confirm =
-        channel.basic_publish(exchange, routing_key, options, &message.body, properties).await.map_err(failed)?;
-    crash::point("event-sent");
-    confirm.await.map(Some).map_err(failed)
-}
-
-#[derive(Clone, Copy)]
-enum Verdict {
-    Confirmed,
-    Refused,
-    Unsent,
-}
-
-impl Verdict {
-    /// Reads one confirm, and sets aside whatever message was returned along with it.
-    fn of(confirmation: Option<Confirmation>, returned: &mut HashMap<String, String>) -> Self {
-        let Some(confirmation) = confirmation else { return Self::Unsent };
-        let verdict = if confirmation.is_ack() { Self::Confirmed } else { Self::Refused };
-        if let Some(message) = confirmation.take_message() {
-            let id = message.delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
-            returned.insert(id, message.reply_text.to_string());
-        }
-        verdict
-    }
-
-    fn receipt(self, message: &Message, returned: &HashMap<String, String>) -> Receipt {
-        match (self, returned.get(&message.id).filter(|_| message.mandatory)) {
-            (_, Some(reason)) => Receipt::Unroutable { reason: reason.clone() },
-            (Self::Confirmed, None) => Receipt::Delivered,
-            (Self::Refused, None) => Receipt::Refused,
-            (Self::Unsent, None) => Receipt::Untakable,
-        }
-    }
-}
-
-/// What the broker says about the connection as a whole.
-struct LinkState {
-    events: std::pin::Pin<Box<dyn futures_util::Stream<Item = Event> + Send>>,
-    blocked: bool,
-}
-
-impl LinkState {
-    fn of(connection: &Connection) -> Self {
-        Self { events: Box::pin(connection.events_listener()), blocked: false }
-    }
-
-    /// Resolves when the connection has failed; follows alarms meanwhile. Cancel safe: an event that
-    /// was taken has been acted on.
-    async fn failed(&mut self) -> Error {
+    async fn publish_what_is_left(
+        &mut self,
+        channel: &Channel,
+        link: &mut Link,
+        backoff: &mut Backoff,
+    ) -> Result<(), Error> {
+        let alarm = link.alarm();
         loop {
-            match self.events.next().await {
-                Some(Event::Error(source)) => return Error::Amqp { action: "keep the connection", source },
-                Some(Event::ConnectionBlocked(reason)) => {
-                    self.blocked = true;
-                    warn!(reason, "the broker takes no messages: it is in alarm");
+            self.forget_the_unwanted();
+            let Some(first) = self.left.front() else { return Ok(()) };
+            let published = tokio::select! {
+                published = self.publish_all(channel, std::iter::once(first), &alarm) => published,
+                error = link.failed() => Err(error),
+            };
+            match published {
+                Ok(receipts) => {
+                    for (pending, receipt) in self.left.drain(..1).zip(receipts) {
+                        pending.settle(receipt, &self.metrics);
+                    }
+                    backoff.reset();
                 }
-                Some(Event::ConnectionUnblocked) => {
-                    self.blocked = false;
-                    info!("the broker takes messages again");
+                Err(error) => {
+                    self.blame_the_first(&error);
+                    return Err(error);
                 }
-                Some(_) => {}
-                None => return Error::Timeout(Duration::ZERO, "keep the connection"),
             }
         }
+    }
+
+    /// Within the limit for a confirm, which does not count while the broker is in alarm: it reads nothing and says so, and
+    /// publishing again would only double what waits.
+    async fn publish_all<'a>(
+        &self,
+        channel: &Channel,
+        pending: impl Iterator<Item = &'a Pending> + Clone,
+        alarm: &Alarm,
+    ) -> Result<Vec<Receipt>, Error> {
+        let limit = self.config.confirm_timeout;
+        let all = batch::publish(channel, pending.map(|pending| &pending.message));
+        tokio::pin!(all);
+        let mut deadline = Instant::now() + limit;
+        loop {
+            tokio::select! {
+                receipts = &mut all => return receipts,
+                () = tokio::time::sleep_until(deadline) => {
+                    if !alarm.is_raised() {
+                        return Err(Error::Timeout(limit, "publish"));
+                    }
+                    deadline = Instant::now() + limit;
+                }
+            }
+        }
+    }
+
+    fn forget_the_unwanted(&mut self) {
+        self.left.retain(Pending::is_wanted);
+    }
+
+    /// A message that was alone when its session ended may be the reason. Where the broker says so it is. Else the link may
+    /// be, and as often as it likes: then its caller is to try again, as with a queue that is full.
+    fn blame_the_first(&mut self, error: &Error) {
+        let Some(mut pending) = self.left.pop_front() else { return };
+        pending.killed += 1;
+        let receipt = match error.is_soft(AMQPSoftError::PRECONDITIONFAILED) {
+            true => Receipt::Untakable,
+            false if pending.killed >= KILLS => Receipt::Refused,
+            false => return self.left.push_front(pending),
+        };
+        warn!(message.id = pending.message.id, error = chain(error), "the broker does not take this message");
+        pending.settle(receipt, &self.metrics);
+    }
+}
+
+impl Pending {
+    /// Whether its caller still waits for it.
+    fn is_wanted(&self) -> bool {
+        !self.receipt.is_closed()
+    }
+
+    fn settle(self, receipt: Receipt, metrics: &Metrics) {
+        let word = match receipt {
+            Receipt::Delivered => "delivered",
+            Receipt::Unroutable { .. } => "returned",
+            Receipt::Refused | Receipt::Untakable => "refused",
+        };
+        Metrics::count(&metrics.events_published, "result", word);
+        // A caller that has gone does not want to know.
+        let _ = self.receipt.send(receipt);
     }
 }

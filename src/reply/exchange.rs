@@ -35,7 +35,7 @@ impl Exchange {
             mandatory: false,
             ..message(event, body)
         };
-        if matches!(publisher.publish(message).await?, Receipt::Refused | Receipt::Untakable) {
+        if publisher.publish(message).await? == Receipt::Refused {
             warn!(exchange = self.name, rest = ?REST, "the exchange of `events.exchange` takes nothing; leaving it alone");
             *self.lock() = Instant::now().checked_add(REST);
         }
