@@ -38,7 +38,7 @@ use crate::stack::Stack;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// `cargo bench` says so.
-    #[arg(long, hide = true)]
+    #[arg(long, global = true, hide = true)]
     bench: bool,
     #[command(subcommand)]
     command: Command,

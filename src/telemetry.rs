@@ -4,15 +4,19 @@
 
 mod escape;
 pub mod health;
+mod lines;
 pub mod metrics;
 
-use std::io::{BufWriter, IsTerminal};
+use std::io::IsTerminal;
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use anyhow::Context;
+use jiff::Timestamp;
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 use escape::Escaped;
+use lines::Guard;
 
 /// The AMQP client would log each returned message, whole; what is to be said of one is said in [`crate::reply`].
 const NO_BODIES: &str = "lapin::returned_messages=error";
@@ -21,14 +25,9 @@ const NO_BODIES: &str = "lapin::returned_messages=error";
 /// handled.
 const NO_CALLS: &str = "kube_client::client::builder=off";
 
-/// Lines that wait to be written. More are dropped: a pipe that nobody empties must not hold up the work.
-const WAITING_LINES: usize = 16_384;
-/// In bytes.
-const WRITTEN_AT_ONCE: usize = 64 << 10;
-
 /// Sets up logging to standard error, by a thread of its own that ends with the guard. Fails on a `log.level`
 /// that does not parse.
-pub fn init(log: &Log) -> anyhow::Result<WorkerGuard> {
+pub fn init(log: &Log) -> anyhow::Result<Guard> {
     let filter = EnvFilter::builder()
         .parse(&log.level)
         .map_err(|error| anyhow::anyhow!("`log.level` = `{}`: {error}", log.level))?
@@ -39,18 +38,18 @@ pub fn init(log: &Log) -> anyhow::Result<WorkerGuard> {
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    // The thread flushes when no line waits: what comes at once goes out in one write.
-    let out = BufWriter::with_capacity(WRITTEN_AT_ONCE, std::io::stderr());
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(out);
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    let notice = if pretty { dropped_pretty } else { dropped_json };
+    let (writer, guard) =
+        lines::lines(std::io::stderr(), notice).context("cannot start the thread that writes the log")?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
     if pretty {
         // This format escapes control characters itself.
-        lines
-            .with_writer(writer)
+        subscriber
+            .with_writer(move || writer.clone())
             .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .init();
     } else {
-        lines
+        subscriber
             .with_writer(move || Escaped(writer.clone()))
             .json()
             .flatten_event(true)
@@ -59,6 +58,16 @@ pub fn init(log: &Log) -> anyhow::Result<WorkerGuard> {
             .init();
     }
     Ok(guard)
+}
+
+const DROPPED: &str = "log lines were dropped: they are read more slowly than they come";
+
+fn dropped_pretty(lines: usize) -> String {
+    format!("{}  WARN {DROPPED} lines={lines}\n", Timestamp::now())
+}
+
+fn dropped_json(lines: usize) -> String {
+    format!("{}\n", json!({"timestamp": Timestamp::now(), "level": "WARN", "message": DROPPED, "lines": lines}))
 }
 
 /// An error with its causes on one line, each said once.

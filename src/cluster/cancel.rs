@@ -34,7 +34,7 @@ impl Jobs {
     async fn waiters_of_here(&self, request_id: &str) -> Result<Vec<((String, String), Waiter)>, Error> {
         let (label, jobquay) = MANAGED_BY;
         let mut found = Vec::new();
-        let mut pages = Pages::of(self.reader(), "list Jobs", &format!("{label}={jobquay}"), self.call_timeout);
+        let mut pages = Pages::of(self.reader(), "list Jobs", &format!("{label}={jobquay}"), self.shared.call_timeout);
         while let Some(jobs) = pages.next().await? {
             for job in &jobs {
                 let place = (self.namespace().to_owned(), job.metadata.name.clone().unwrap_or_default());
@@ -79,7 +79,7 @@ impl Jobs {
         }});
         let name = job.metadata.name.clone().unwrap_or_default();
         let (params, patch, jobs) = (PatchParams::default(), Patch::Merge(patch), self.writer());
-        match call("cancel a waiter", self.call_timeout, jobs.patch(&name, &params, &patch)).await {
+        match call("cancel a waiter", self.shared.call_timeout, jobs.patch(&name, &params, &patch)).await {
             Ok(job) => Ok(Some(job)),
             Err(error) if error.is_conflict() => Ok(None),
             Err(error) => Err(error),
@@ -98,7 +98,7 @@ impl Jobs {
             Preconditions { uid: job.metadata.uid.clone(), resource_version: job.metadata.resource_version.clone() };
         let delete = DeleteParams::background().preconditions(as_read);
         let name = job.metadata.name.clone().unwrap_or_default();
-        match call("delete a Job", self.call_timeout, self.writer().delete(&name, &delete)).await {
+        match call("delete a Job", self.shared.call_timeout, self.writer().delete(&name, &delete)).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(true),
             Err(error) if error.is_conflict() => Ok(false),

@@ -31,9 +31,16 @@ const LOOKUP_HOLDS: Duration = Duration::from_secs(5);
 /// The Jobs of one namespace; [`Jobs::of`] leads to another's.
 #[derive(Clone)]
 pub struct Jobs {
+    namespace: Arc<str>,
+    /// One for all namespaces: a request that only looks here costs no more than two counts.
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the Jobs of all namespaces are reached by.
+pub(super) struct Shared {
     pub(super) clients: Clients,
     pub(super) call_timeout: Duration,
-    writes: Arc<Semaphore>,
+    writes: Semaphore,
     joiner: Joiner,
     known: Known,
     pub(super) metrics: Metrics,
@@ -41,34 +48,32 @@ pub struct Jobs {
 
 impl Jobs {
     pub fn new(clients: Clients, call_timeout: Duration, concurrency: usize, joiner: Joiner, metrics: Metrics) -> Self {
-        Self {
-            clients,
-            call_timeout,
-            writes: Arc::new(Semaphore::new(concurrency)),
-            joiner,
-            known: Known::default(),
-            metrics,
-        }
+        let namespace = clients.namespace.as_str().into();
+        let (writes, known) = (Semaphore::new(concurrency), Known::default());
+        Self { namespace, shared: Arc::new(Shared { clients, call_timeout, writes, joiner, known, metrics }) }
     }
 
     /// The same, in another namespace; where none is named, in the dispatcher's own.
     #[must_use]
     pub fn of(&self, namespace: Option<&str>) -> Self {
-        let namespace = namespace.unwrap_or(&self.clients.namespaces.own).to_owned();
-        Self { clients: Clients { namespace, ..self.clients.clone() }, ..self.clone() }
+        let namespace = match namespace {
+            Some(named) if *named == *self.namespace => Arc::clone(&self.namespace),
+            named => named.unwrap_or(&self.shared.clients.namespaces.own).into(),
+        };
+        Self { namespace, shared: Arc::clone(&self.shared) }
     }
 
     /// The Jobs of each namespace that the dispatcher works in.
     pub fn everywhere(&self) -> impl Iterator<Item = Self> {
-        self.clients.namespaces.all().map(|namespace| self.of(Some(namespace)))
+        self.shared.clients.namespaces.all().map(|namespace| self.of(Some(namespace)))
     }
 
     pub fn namespaces(&self) -> &Namespaces {
-        &self.clients.namespaces
+        &self.shared.clients.namespaces
     }
 
     pub fn namespace(&self) -> &str {
-        &self.clients.namespace
+        &self.namespace
     }
 
     /// Creating the Job is the lock between replicas: who creates it runs it, the others join.
@@ -81,23 +86,23 @@ impl Jobs {
         match self.create(&job, claim.looked_up).await {
             Ok(None) => Ok(Placement::TooSlow),
             Ok(Some(created)) => {
-                self.metrics.jobs_created.inc();
+                self.shared.metrics.jobs_created.inc();
                 let uid = created.metadata.uid.clone().unwrap_or_default();
                 if let Some(place) = finalizer_index(&created) {
                     let target = Target::of(plan, uid.clone(), place);
-                    self.known.created(plan.lock, target, load(&created), creator.id());
+                    self.shared.known.created(plan.lock, target, load(&created), creator.id());
                 }
                 Ok(Placement::Created { uid })
             }
             Err(error) if error.status().is_some_and(Status::is_already_exists) => {
-                Metrics::count(&self.metrics.conflicts, "kind", "exists");
+                Metrics::count(&self.shared.metrics.conflicts, "kind", "exists");
                 match self.get(&plan.name()).await? {
                     Some(existing) => self.place(&existing, plan, claim).await,
                     None => Ok(Placement::Moved),
                 }
             }
             Err(error) if error.is_undecided() => {
-                Metrics::count(&self.metrics.conflicts, "kind", "undecided");
+                Metrics::count(&self.shared.metrics.conflicts, "kind", "undecided");
                 match self.get(&plan.name()).await? {
                     Some(existing) if holds_claim(&existing, claim.waiter) => {
                         let earlier = claim.earlier.or_since(claim.waiter.received_at);
@@ -127,7 +132,7 @@ impl Jobs {
     pub async fn join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
         // Whoever may stand there already, or wants to know more of it, has to read it.
         let needs_no_look = claim.may_join && !claim.earlier.is_possible() && !claim.wants_new;
-        let known = || self.known.to_join(&plan.lock, &claim.waiter.id());
+        let known = || self.shared.known.to_join(&plan.lock, &claim.waiter.id());
         if let Some((target, load)) = needs_no_look.then(known).flatten() {
             match self.join_target(plan, claim, target, load).await? {
                 Placement::Moved => {}
@@ -168,24 +173,24 @@ impl Jobs {
         target: Target,
         load: Load,
     ) -> Result<Placement, Error> {
-        match self.joiner.join(target.clone(), load, claim.waiter.clone()).await? {
+        match self.shared.joiner.join(target.clone(), load, claim.waiter.clone()).await? {
             JoinVerdict::Joined(load) => {
-                self.metrics.jobs_joined.inc();
-                self.known.joined(plan.lock, target, load);
+                self.shared.metrics.jobs_joined.inc();
+                self.shared.known.joined(plan.lock, target, load);
                 Ok(Placement::Joined)
             }
             JoinVerdict::Full => {
-                self.known.joined(plan.lock, target.clone(), Load::FULL);
+                self.shared.known.joined(plan.lock, target.clone(), Load::FULL);
                 Ok(Placement::Full(target))
             }
             JoinVerdict::Moved => {
-                self.known.forget(&target);
-                Metrics::count(&self.metrics.conflicts, "kind", "join");
+                self.shared.known.forget(&target);
+                Metrics::count(&self.shared.metrics.conflicts, "kind", "join");
                 Ok(Placement::Moved)
             }
             JoinVerdict::Undecided => {
-                self.known.forget(&target);
-                Metrics::count(&self.metrics.conflicts, "kind", "undecided");
+                self.shared.known.forget(&target);
+                Metrics::count(&self.shared.metrics.conflicts, "kind", "undecided");
                 Ok(Placement::Undecided)
             }
         }
@@ -207,11 +212,11 @@ impl Jobs {
     /// Marks the Job as one whose overflow queue has a waiter more. `false` when the Job is not what it
     /// was: nobody may ever read that queue again, and the request has to start over.
     pub async fn mark_overflow(&self, target: Target) -> Result<bool, Error> {
-        let marked = matches!(self.joiner.mark_overflow(target.clone()).await?, JoinVerdict::Joined(_));
+        let marked = matches!(self.shared.joiner.mark_overflow(target.clone()).await?, JoinVerdict::Joined(_));
         if marked {
-            self.metrics.jobs_joined.inc();
+            self.shared.metrics.jobs_joined.inc();
         } else {
-            self.known.forget(&target);
+            self.shared.known.forget(&target);
         }
         Ok(marked)
     }
@@ -223,7 +228,7 @@ impl Jobs {
             return Ok(None);
         }
         let (jobs, params) = (self.writer(), PostParams::default());
-        let job = call("create a Job", self.call_timeout, jobs.create(&params, job)).await;
+        let job = call("create a Job", self.shared.call_timeout, jobs.create(&params, job)).await;
         crash::point("create-sent");
         Ok(Some(job?))
     }
@@ -231,11 +236,11 @@ impl Jobs {
     /// Asks the API server whether it would accept a Job, without creating one.
     pub async fn dry_run(&self, job: &Job) -> Result<(), Error> {
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-        call("try a Job", self.call_timeout, self.writer().create(&dry_run, job)).await.map(drop)
+        call("try a Job", self.shared.call_timeout, self.writer().create(&dry_run, job)).await.map(drop)
     }
 
     pub async fn get(&self, name: &str) -> Result<Option<Job>, Error> {
-        call("get a Job", self.call_timeout, self.reader().get_opt(name)).await
+        call("get a Job", self.shared.call_timeout, self.reader().get_opt(name)).await
     }
 
     /// Deletes an ended Job that stands in the way, if it is still that one.
@@ -244,7 +249,7 @@ impl Jobs {
         // A bare delete of a Job orphans its pods.
         let this_one = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let delete = DeleteParams::background().preconditions(this_one);
-        match call("delete a Job", self.call_timeout, self.writer().delete(name, &delete)).await {
+        match call("delete a Job", self.shared.call_timeout, self.writer().delete(name, &delete)).await {
             Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
             _ => Ok(()),
         }
@@ -253,7 +258,7 @@ impl Jobs {
     /// All Jobs that owe answers: their uids, and those that have ended.
     pub async fn open(&self) -> Result<(HashSet<String>, Vec<Sighting>), Error> {
         let (mut uids, mut ended) = (HashSet::new(), Vec::new());
-        let mut pages = Pages::of(self.reader(), "list Jobs", &open_selector(), self.call_timeout);
+        let mut pages = Pages::of(self.reader(), "list Jobs", &open_selector(), self.shared.call_timeout);
         while let Some(jobs) = pages.next().await? {
             ended.extend(jobs.iter().filter_map(Sighting::of));
             uids.extend(jobs.into_iter().filter_map(|job| job.metadata.uid));
@@ -272,15 +277,15 @@ impl Jobs {
     }
 
     pub(super) async fn write_slot(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.writes.acquire().await.expect("the semaphore is never closed")
+        self.shared.writes.acquire().await.expect("the semaphore is never closed")
     }
 
     pub(super) fn writer(&self) -> Api<Job> {
-        Api::namespaced(self.clients.write.clone(), self.namespace())
+        Api::namespaced(self.shared.clients.write.clone(), self.namespace())
     }
 
     pub(super) fn reader(&self) -> Api<Job> {
-        Api::namespaced(self.clients.read.clone(), self.namespace())
+        Api::namespaced(self.shared.clients.read.clone(), self.namespace())
     }
 }
 

@@ -21,7 +21,7 @@ impl Jobs {
     pub(super) async fn log(&self, pod: &Pod, container: Option<String>, max: u64) -> Result<Vec<u8>, Error> {
         // Asked for without a limit: the kubelet's counts the timestamps too.
         let params = LogParams { container, ..LogParams::default() };
-        let log = self.read_log(pod, params, max, self.call_timeout.max(Duration::from_secs(30))).await?;
+        let log = self.read_log(pod, params, max, self.shared.call_timeout.max(Duration::from_secs(30))).await?;
         match log.written_bytes() as u64 > max {
             true => Ok(log.into_written()),
             false => log.finish().map_err(Error::NoLog),

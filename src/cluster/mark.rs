@@ -47,7 +47,7 @@ impl Jobs {
             "annotations": {annotation: value},
         }});
         let (jobs, params, patch) = (self.writer(), PatchParams::default(), Patch::Merge(patch));
-        match call("record a Job's end", self.call_timeout, jobs.patch(&name, &params, &patch)).await {
+        match call("record a Job's end", self.shared.call_timeout, jobs.patch(&name, &params, &patch)).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(false),
             Err(error) => Err(error),

@@ -33,9 +33,9 @@ impl Jobs {
 
     /// The events of one object, the latest last.
     pub async fn events(&self, uid: &str) -> Result<Vec<Told>, Error> {
-        let events: Api<Event> = Api::namespaced(self.clients.read.clone(), self.namespace());
+        let events: Api<Event> = Api::namespaced(self.shared.clients.read.clone(), self.namespace());
         let theirs = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
-        let mut list = call("list events", self.call_timeout, events.list(&theirs)).await?.items;
+        let mut list = call("list events", self.shared.call_timeout, events.list(&theirs)).await?.items;
         list.sort_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
         let told = |event: Event| Told {
             reason: event.reason.unwrap_or_default(),

@@ -21,9 +21,12 @@ impl Jobs {
     /// The pods of exactly this Job, and not of one that had its name before.
     pub async fn pods(&self, uid: &str) -> Result<Vec<Pod>, Error> {
         let selector = format!("batch.kubernetes.io/controller-uid={uid}");
-        let list =
-            call("list pods", self.call_timeout, self.pod_reader().list(&ListParams::default().labels(&selector)))
-                .await?;
+        let list = call(
+            "list pods",
+            self.shared.call_timeout,
+            self.pod_reader().list(&ListParams::default().labels(&selector)),
+        )
+        .await?;
         Ok(list.items)
     }
 
@@ -40,7 +43,7 @@ impl Jobs {
     /// a pod of another one may still be of a Job that is younger than that list.
     pub async fn release_orphans(&self, open: &HashSet<String>) -> Result<usize, Error> {
         let mut released = 0;
-        let mut pages = Pages::of(self.pod_reader(), "list pods", &open_selector(), self.call_timeout);
+        let mut pages = Pages::of(self.pod_reader(), "list pods", &open_selector(), self.shared.call_timeout);
         while let Some(pods) = pages.next().await? {
             for pod in pods {
                 if pod_finalizer(&pod).is_none() {
@@ -64,7 +67,7 @@ impl Jobs {
 
     /// Our finalizer, and no other, is taken off. The list is not ours alone, so its place is tested.
     async fn release_pod(&self, mut pod: Pod) -> Result<(), Error> {
-        let pods = Api::<Pod>::namespaced(self.clients.write.clone(), self.namespace());
+        let pods = Api::<Pod>::namespaced(self.shared.clients.write.clone(), self.namespace());
         let name = pod.metadata.name.clone().unwrap_or_default();
         let mut backoff = Backoff::for_calls();
         while let Some(index) = pod_finalizer(&pod) {
@@ -78,7 +81,8 @@ impl Jobs {
             let patch = Patch::<()>::Json(serde_json::from_value(operations).expect("these are JSON patch operations"));
             let patched = {
                 let _write = self.write_slot().await;
-                call("release a pod", self.call_timeout, pods.patch(&name, &PatchParams::default(), &patch)).await
+                call("release a pod", self.shared.call_timeout, pods.patch(&name, &PatchParams::default(), &patch))
+                    .await
             };
             match patched {
                 Err(error) if (error.is_conflict() || error.is_unfit()) && backoff.tries() < TRIES => {
@@ -87,7 +91,7 @@ impl Jobs {
                 Err(error) if error.is_not_found() => return Ok(()),
                 done => return done.map(drop),
             }
-            match call("get a pod", self.call_timeout, self.pod_reader().get_opt(&name)).await? {
+            match call("get a pod", self.shared.call_timeout, self.pod_reader().get_opt(&name)).await? {
                 Some(fresh) if fresh.metadata.uid == pod.metadata.uid => pod = fresh,
                 _ => return Ok(()),
             }
@@ -96,7 +100,7 @@ impl Jobs {
     }
 
     pub(super) fn pod_reader(&self) -> Api<Pod> {
-        Api::namespaced(self.clients.read.clone(), self.namespace())
+        Api::namespaced(self.shared.clients.read.clone(), self.namespace())
     }
 }
 

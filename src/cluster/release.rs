@@ -26,8 +26,12 @@ impl Jobs {
         let _write = self.write_slot().await;
         let name = job.metadata.name.clone().unwrap_or_default();
         let patch = Patch::Merge(release_patch(job, outcome));
-        match call("release a Job", self.call_timeout, self.writer().patch(&name, &PatchParams::default(), &patch))
-            .await
+        match call(
+            "release a Job",
+            self.shared.call_timeout,
+            self.writer().patch(&name, &PatchParams::default(), &patch),
+        )
+        .await
         {
             Ok(_) => {
                 crash::point("finalizer-removed");
@@ -35,7 +39,7 @@ impl Jobs {
             }
             Err(error) if error.is_not_found() => Ok(Released::Released),
             Err(error) if error.is_conflict() => {
-                Metrics::count(&self.metrics.conflicts, "kind", "release");
+                Metrics::count(&self.shared.metrics.conflicts, "kind", "release");
                 Ok(Released::Outdated)
             }
             Err(error) => Err(error),

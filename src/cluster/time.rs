@@ -16,8 +16,12 @@ pub struct ServerTime(Arc<AtomicI64>);
 
 impl ServerTime {
     pub fn now(&self) -> Timestamp {
-        let ahead = SignedDuration::from_secs(self.0.load(Ordering::Relaxed));
-        Timestamp::now().saturating_add(ahead).unwrap_or(Timestamp::MAX)
+        Timestamp::now().saturating_add(self.ahead()).unwrap_or(Timestamp::MAX)
+    }
+
+    /// By how much it is ahead of this process' time; in whole seconds.
+    pub fn ahead(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
     }
 
     /// Follows the `Date` header of an answer; one that cannot be read says nothing.

@@ -3,6 +3,7 @@
 //! JSON escapes those below U+0020 and leaves DEL and the C1 set (U+0080 to U+009F) as they are, some
 //! of which a terminal obeys like an escape sequence. Texts of requests stand in the log.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Writes JSON, in which such a character stands inside a string, with each of them escaped.
@@ -19,7 +20,11 @@ impl<W: Write> Write for Escaped<W> {
     }
 }
 
-fn escaped(bytes: &[u8]) -> Vec<u8> {
+fn escaped(bytes: &[u8]) -> Cow<'_, [u8]> {
+    // DEL, and the first byte of all of C1 in UTF-8: nearly no line has one.
+    if !bytes.iter().any(|byte| matches!(byte, 0x7f | 0xc2)) {
+        return Cow::Borrowed(bytes);
+    }
     let text = String::from_utf8_lossy(bytes);
     let mut written = String::with_capacity(text.len());
     for c in text.chars() {
@@ -28,7 +33,7 @@ fn escaped(bytes: &[u8]) -> Vec<u8> {
             plain => written.push(plain),
         }
     }
-    written.into_bytes()
+    Cow::Owned(written.into_bytes())
 }
 
 #[cfg(test)]
