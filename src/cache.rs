@@ -8,12 +8,14 @@ mod hot;
 mod records;
 mod seal;
 mod store;
+mod survey;
 mod upload;
 
 pub use envelope::{Entry, Invalid, decode, encode};
 pub use records::ANSWERING;
 pub use seal::Seal;
 pub use store::{Kept, Lookup, Store};
+pub use survey::Survey;
 pub use upload::Upload;
 
 use crate::domain::key::RequestKey;

@@ -1,5 +1,6 @@
 //! The command line. Data goes to standard output, everything else to standard error.
 
+mod cache;
 mod check;
 mod config;
 mod dead;
@@ -46,6 +47,7 @@ Examples:
   jobquay submit --template hello --param name=Ada --wait -o event
   jobquay template render hello --param name=Ada    the Job that it would run
   jobquay dead ls                                   what could be neither answered nor run
+  jobquay cache explain one.json other.json         why two requests share a result, or do not
   jobquay config                                    every setting, its value and where it came from
   jobquay schema request                            what a request may hold, as JSON Schema
 
@@ -82,6 +84,8 @@ enum Command {
     Template(template::Templates),
     /// Look at what was set aside, and send it again.
     Dead(dead::Dead),
+    /// Look at kept results, remove them, and compare what keys are made of.
+    Cache(cache::Cache),
     /// Print the effective configuration with the origin of each value.
     Config,
     /// Print a part of the contract as JSON Schema, or the whole as AsyncAPI.
@@ -124,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => runtime.block_on(check.run(&config)),
         Command::Template(template) => runtime.block_on(template.run(&config)),
         Command::Dead(dead) => runtime.block_on(dead.run(&config)),
+        Command::Cache(cache) => runtime.block_on(cache.run(&config)),
     };
     // What is left on the runtime has nothing to say any more; a thread stuck in a system call must not hold the exit.
     runtime.shutdown_background();

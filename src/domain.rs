@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod decided;
 pub mod earlier;
 pub mod event;
+pub mod explain;
 pub mod fields;
 pub mod job;
 pub mod json;

@@ -85,6 +85,15 @@ impl Store {
         self.bounded(self.write_timeout, redis::cmd("PING").query_async::<()>(&mut connection)).await
     }
 
+    /// Removes the result of a key; whether there was one.
+    pub async fn forget(&self, key: &RequestKey) -> Result<bool, String> {
+        let mut connection = self.connection.clone();
+        let call = async { redis::cmd("DEL").arg(result_key(key)).query_async::<u64>(&mut connection).await };
+        let removed = self.bounded(self.write_timeout, call).await;
+        self.hot.drop_value(key);
+        Ok(removed? > 0)
+    }
+
     /// Looks for the result of `key`, within the budget that a lookup is worth. Only what is `usable` may
     /// come from the process's own memory.
     pub async fn look_up(&self, key: &RequestKey, usable: impl Fn(&Entry) -> bool) -> Lookup {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::explain::Ingredients;
 use super::fields::nearest;
 use super::key::{KeyParts, RequestKey};
 use super::manifest::{self, CachePlan, Draft, InlineDefaults, Plan};
@@ -45,6 +46,42 @@ impl Catalog {
             CacheMode::Use | CacheMode::Refresh | CacheMode::Only => plan.key,
         };
         Ok(Plan { lock, labels: request.labels.clone(), ..plan })
+    }
+
+    /// What the key of a request is made of, to be laid beside another's.
+    pub fn ingredients(&self, request: &Request) -> Result<Ingredients, Rejection> {
+        let salt = request.cache.salt.clone();
+        let tenant = self.tenant.clone();
+        Ok(match &request.work {
+            Work::Template { name, params } => {
+                let template = self.templates.get(name).ok_or_else(|| self.unknown(name))?;
+                let input = template.accept(params.clone())?;
+                Ingredients {
+                    tenant,
+                    template: template.name.clone(),
+                    digest: template.digest.clone(),
+                    pointer: "/params",
+                    deciding: template.deciding(&input).into_owned(),
+                    input,
+                    salt,
+                    request_id: template.cache.never.then(|| request.waiter.request_id.clone()),
+                }
+            }
+            Work::Inline(job) => {
+                let input = job.normalised();
+                let (template, digest) = (INLINE.to_owned(), String::new());
+                Ingredients {
+                    tenant,
+                    template,
+                    digest,
+                    pointer: "/job",
+                    deciding: input.clone(),
+                    input,
+                    salt,
+                    request_id: None,
+                }
+            }
+        })
     }
 
     fn plan_template(&self, name: &str, params: Map<String, Value>, request: &Request) -> Result<Plan, Rejection> {
@@ -203,13 +240,17 @@ mod tests {
         }
     }
 
-    fn plan(id: &str, body: &str) -> Result<Plan, Rejection> {
+    fn request(id: &str, body: &str) -> Request {
         let arrival = Arrival {
             message_id: Some(id.into()),
             ..Arrival::bare(body.into(), "m".into(), jiff::Timestamp::UNIX_EPOCH)
         };
         let Ok(Asked::Run(request)) = parse(&arrival, 4096) else { panic!("runs nothing") };
-        catalog().plan(&request)
+        *request
+    }
+
+    fn plan(id: &str, body: &str) -> Result<Plan, Rejection> {
+        catalog().plan(&request(id, body))
     }
 
     fn key(id: &str, body: &str) -> String {
@@ -233,6 +274,18 @@ mod tests {
             r#"{"job": {"name": "shared", "image": "i"}}"#,
         ] {
             assert_ne!(key("1", other), plain, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_explained_is_the_key_that_is_used() {
+        for body in [
+            r#"{"template": "shared", "params": {"trace": "x"}, "cache": {"salt": "s"}}"#,
+            r#"{"template": "unshared", "params": {"a": 2}}"#,
+            r#"{"job": {"name": "shared", "image": "i"}}"#,
+        ] {
+            let plan = plan("1", body).unwrap();
+            assert_eq!(catalog().ingredients(&request("1", body)).unwrap().key(), plan.key, "{body}");
         }
     }
 
