@@ -15,7 +15,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cache::Store;
 use crate::config::{Config, Layered};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
 use crate::{run, telemetry};
 
 /// Exit codes, the same for every command.
@@ -133,6 +136,14 @@ pub fn main() -> ExitCode {
     // What is left on the runtime has nothing to say any more; a thread stuck in a system call must not hold the exit.
     runtime.shutdown_background();
     ExitCode::from(exit as u8)
+}
+
+/// The result cache, for a command; the inner text says why it does not answer.
+async fn store(config: &Config) -> Result<Store, String> {
+    let store = Store::new(&config.cache, config.results.stale, Health::default(), Metrics::default())
+        .map_err(|error| error.to_string())?;
+    store.ping().await?;
+    Ok(store)
 }
 
 fn serve(runtime: &tokio::runtime::Runtime, config: Config) -> Exit {

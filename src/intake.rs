@@ -129,7 +129,10 @@ impl Intake {
             Origin::Intruder => {
                 return self.bury(delivery, "it was put into a lane by somebody else than jobquay").await;
             }
-            Origin::Poison => return self.lay_to_rest(arrival, GIVEN_UP).await,
+            Origin::Poison => {
+                self.metrics.poisoned.inc();
+                return self.lay_to_rest(arrival, GIVEN_UP).await;
+            }
         }
         let request = match request::parse(arrival, self.max_body) {
             Ok(Asked::Run(request)) => *request,

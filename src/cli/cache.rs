@@ -16,8 +16,6 @@ use crate::domain::explain::{Difference, Ingredients};
 use crate::domain::key::RequestKey;
 use crate::domain::request::{self, Arrival};
 use crate::files;
-use crate::telemetry::health::Health;
-use crate::telemetry::metrics::Metrics;
 
 #[derive(Args)]
 pub(super) struct Cache {
@@ -87,14 +85,10 @@ impl Cache {
 }
 
 async fn connect(config: &Config) -> Result<Store, (Exit, anyhow::Error)> {
-    let unreachable = |why: String| {
-        let where_to = format!("cannot reach Redis at {} (`cache.url`)", config.cache.url);
-        (Exit::Unreachable, anyhow::anyhow!(why).context(where_to))
-    };
-    let store = Store::new(&config.cache, config.results.stale, Health::default(), Metrics::default());
-    let store = store.map_err(|error| unreachable(error.to_string()))?;
-    store.ping().await.map_err(unreachable)?;
-    Ok(store)
+    super::store(config).await.map_err(|why| {
+        let place = format!("cannot reach Redis at {} (`cache.url`)", config.cache.url);
+        (Exit::Unreachable, anyhow::anyhow!(why).context(place))
+    })
 }
 
 async fn get(config: &Config, key: &RequestKey, output: Output) -> Result<Exit, (Exit, anyhow::Error)> {

@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 
 use super::Exit;
 use super::submit::parse_param;
-use crate::cache::Store;
 use crate::cluster::Clients;
 use crate::config::Config;
 use crate::domain::key::RequestKey;
@@ -22,8 +21,6 @@ use crate::domain::request::{self, Arrival, Request};
 use crate::domain::rules::Rules;
 use crate::domain::template::Template;
 use crate::files::{self, Problem};
-use crate::telemetry::health::Health;
-use crate::telemetry::metrics::Metrics;
 
 #[derive(Args)]
 pub(super) struct Templates {
@@ -198,13 +195,10 @@ async fn namespaces(config: &Config) -> Namespaces {
 }
 
 async fn cached(config: &Config, key: &RequestKey) -> String {
-    let store = match Store::new(&config.cache, config.results.stale, Health::default(), Metrics::default()) {
+    let store = match super::store(config).await {
         Ok(store) => store,
         Err(why) => return format!("cannot ask: {why}"),
     };
-    if let Err(why) = store.ping().await {
-        return format!("cannot ask: {why}");
-    }
     match store.look_up_patiently(key, None).await.entry {
         Some(entry) => format!(
             "hit: {} bytes, {} s old, kept until {}",

@@ -1,5 +1,5 @@
 //! The last word to a request that the broker has given up: it was delivered time and again, and each time
-//! what had it in hand died. Nothing is run for it, and it is not tried another time.
+//! what had it in hand died. Or its handling panicked. Nothing is run for it, and it is not tried another time.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -33,7 +33,6 @@ impl Intake {
 
     /// Settles one delivery of the poison queue, or what is to be treated as one, and why.
     pub(super) async fn lay_to_rest(&self, arrival: &Arrival, why: &str) -> Result<(), Unsettled> {
-        self.metrics.poisoned.inc();
         let waiter = match request::parse(arrival, self.max_body) {
             Err(unparsed) => return self.reject(arrival, unparsed.waiter, &unparsed.rejection).await,
             Ok(Asked::Cancel(cancel)) => cancel.waiter,

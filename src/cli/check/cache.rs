@@ -1,10 +1,8 @@
 //! The result cache: whether it answers, and whether it can keep what it is given.
 
 use super::Report;
-use crate::cache::{Store, Survey};
+use crate::cache::Survey;
 use crate::config::Config;
-use crate::telemetry::health::Health;
-use crate::telemetry::metrics::Metrics;
 
 /// Commands of this version are used.
 const OLDEST: u64 = 7;
@@ -14,13 +12,10 @@ const MIB: u64 = 1 << 20;
 
 pub(super) async fn check(config: &Config, report: &mut Report) {
     let mend = "start Redis 7 or newer, or set `cache.url`; without it everything runs, and nothing is shared";
-    let store = match Store::new(&config.cache, config.results.stale, Health::default(), Metrics::default()) {
+    let store = match crate::cli::store(config).await {
         Ok(store) => store,
-        Err(error) => return report.wrong("redis", error, mend),
+        Err(why) => return report.wrong("redis", why, mend),
     };
-    if let Err(why) = store.ping().await {
-        return report.wrong("redis", why, mend);
-    }
     report.ok("redis", &config.cache.url);
     match store.survey().await {
         Ok(survey) => judge(&survey, report),
