@@ -102,7 +102,8 @@ async fn result(State(pages): State<Arc<Pages>>, Path(key): Path<String>) -> Res
     let Some(key) = RequestKey::from_hex(&key) else {
         return (StatusCode::BAD_REQUEST, "a key has 64 hex digits\n").into_response();
     };
-    match pages.store.look_up_patiently(&key, None).await.entry {
+    let lookup = pages.store.look_up_patiently(&key, None).await;
+    match lookup.entry {
         Some(entry) => {
             // The bytes are a worker's. A browser that is led here takes them for what they are said to be, and runs none.
             let headers = [
@@ -112,6 +113,7 @@ async fn result(State(pages): State<Arc<Pages>>, Path(key): Path<String>) -> Res
             ];
             (headers, entry.payload.bytes).into_response()
         }
+        None if lookup.away => (StatusCode::SERVICE_UNAVAILABLE, "Redis did not answer; try again\n").into_response(),
         None => (StatusCode::NOT_FOUND, "no result is kept under this key\n").into_response(),
     }
 }

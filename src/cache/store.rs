@@ -44,6 +44,8 @@ pub struct Lookup {
     pub decided: Option<Decided>,
     /// The entry was in the process's own memory.
     pub hot: bool,
+    /// The cache did not answer: of what it holds nothing is known.
+    pub away: bool,
 }
 
 /// What became of a result that was offered.
@@ -127,7 +129,9 @@ impl Store {
         let mut connection = self.connection.clone();
         let call = pipeline.ignore_errors().query_async::<Vec<redis::Value>>(&mut connection);
         let call = async { call.await.and_then(unless_refused) };
-        let Some(values) = self.call(call, limit, lookups).await else { return Lookup::default() };
+        let Some(values) = self.call(call, limit, lookups).await else {
+            return Lookup { away: true, ..Lookup::default() };
+        };
         let earlier = whom.map_or(Earlier::None, |(_, earlier)| earlier);
         let record = |at: usize| match values.get(at + 1) {
             Some(redis::Value::BulkString(found)) => self.seal.opened(records.as_ref()?.get(at)?, found),
@@ -140,7 +144,7 @@ impl Store {
             Some(value) => self.read(value, key),
             None => None,
         };
-        Lookup { entry, answered, decided, hot: false }
+        Lookup { entry, answered, decided, hot: false, away: false }
     }
 
     /// Reads what was found under `key`; what does not verify is counted.

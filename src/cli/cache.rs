@@ -42,7 +42,8 @@ enum Action {
     },
     /// Say why two requests have one key or two: each place at which they differ, and whether it counts.
     ///
-    /// Exits with 0 where the second would be answered by the first one's result, with 1 where not.
+    /// Exits with 0 where the second would be answered by the first one's result, with 1 where not, with 2 where one of them
+    /// would be rejected.
     Explain {
         /// Two files with requests as JSON, as `submit` takes them.
         #[arg(value_names = ["FILE", "OTHER"], num_args = 2)]
@@ -75,7 +76,7 @@ impl Cache {
         let ended = match &self.action {
             Action::Get { key, output } => get(config, key, *output).await,
             Action::Rm { key } => remove(config, key).await,
-            Action::Explain { files, output } => explain(config, files, *output).map_err(|error| (Exit::Failed, error)),
+            Action::Explain { files, output } => explain(config, files, *output).map_err(|error| (Exit::Usage, error)),
         };
         ended.unwrap_or_else(|(exit, error)| {
             output::print_error(&error);
@@ -93,8 +94,12 @@ async fn connect(config: &Config) -> Result<Store, (Exit, anyhow::Error)> {
 
 async fn get(config: &Config, key: &RequestKey, output: Output) -> Result<Exit, (Exit, anyhow::Error)> {
     let store = connect(config).await?;
-    let Some(entry) = store.look_up_patiently(key, None).await.entry else {
-        return Err((Exit::Failed, anyhow::anyhow!("no result is kept under {key}")));
+    let lookup = store.look_up_patiently(key, None).await;
+    let Some(entry) = lookup.entry else {
+        return Err(match lookup.away {
+            true => (Exit::Unreachable, anyhow::anyhow!("Redis did not answer")),
+            false => (Exit::Failed, anyhow::anyhow!("no result is kept under {key}")),
+        });
     };
     let bytes = match output {
         Output::Result => entry.payload.bytes,

@@ -67,6 +67,14 @@ async fn a_large_result_is_a_reference_that_can_be_followed() {
         let (status, body) = dispatcher.get(path).expect("an answer");
         assert_eq!((status, body.lines().count(), body.len()), (200, 300, 300 * 2001));
         assert_eq!(event.result("bytes"), &json!(body.len()));
+        let headers = dispatcher.headers(path);
+        for line in [
+            "content-type: text/plain",
+            "x-content-type-options: nosniff",
+            "content-security-policy: default-src 'none'; sandbox",
+        ] {
+            assert!(headers.lines().any(|found| found.starts_with(line)), "{line}: {headers}");
+        }
     }
     assert_eq!(dispatcher.get(&format!("/api/v1/results/{}", "0".repeat(64))).expect("an answer").0, 404);
     assert_eq!(dispatcher.get("/api/v1/results/x").expect("an answer").0, 400);

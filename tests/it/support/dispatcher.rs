@@ -97,6 +97,14 @@ impl Dispatcher {
         Some((status, body.to_owned()))
     }
 
+    /// The header lines of what is answered, in lower case.
+    pub(crate) fn headers(&self, path: &str) -> String {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let arguments = ["-sS", "--max-time", "5", "-o", "/dev/null", "-D", "-", &url];
+        let output = Command::new("curl").args(arguments).output().expect("curl can be run");
+        String::from_utf8_lossy(&output.stdout).to_lowercase()
+    }
+
     /// The value of one metric, summed over its labels that contain `labels`.
     pub(crate) fn metric(&self, name: &str, labels: &str) -> f64 {
         let (_, text) = self.get("/metrics").expect("metrics");
