@@ -81,6 +81,14 @@ impl Config {
         if let Some(name) = self.kubernetes.namespaces.iter().find(|name| !is_label(name)) {
             return Err(("kubernetes.namespaces", format!("`{name}` is not the name of a namespace")));
         }
+        let limits = &self.limits;
+        for (name, limit) in
+            [("limits.start", limits.start), ("limits.image_pull", limits.image_pull), ("limits.run", limits.run)]
+        {
+            if limit.is_zero() || limit.subsec_nanos() > 0 {
+                return Err((name, format!("{limit:?} is not a number of whole seconds, at least `1s`")));
+            }
+        }
         if self.kubernetes.concurrency == 0 {
             return Err(("kubernetes.concurrency", "must be at least 1".into()));
         }

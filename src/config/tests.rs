@@ -67,6 +67,8 @@ fn a_wrong_value_is_named_with_its_origin() {
         ("cache.url=memcached://host", "redis"),
         ("replies.default=jobquay.requests", "replies.default"),
         ("http.listen=everywhere", "http.listen"),
+        ("limits.run=500ms", "`limits.run`: 500ms is not a number of whole seconds"),
+        ("limits.start=0s", "limits.start"),
         ("amqp.topology=guess", "amqp.topology"),
         ("noequals", "section.key=value"),
     ] {

@@ -40,6 +40,9 @@ pub(super) use substitution::has_placeholder;
 /// Where requests wait that name no other lane.
 pub const DEFAULT_LANE: &str = "default";
 
+/// The name under which inline Jobs appear where a template's would.
+pub const INLINE: &str = "inline";
+
 /// A loaded template.
 #[derive(Debug)]
 pub struct Template {
@@ -153,6 +156,9 @@ impl Template {
         if !is_label(&document.name) {
             return Err(format!("name: `{}` must be lower-case letters, digits and `-`, at most 63", document.name));
         }
+        if document.name == INLINE {
+            return Err(format!("name: `{INLINE}` is what events and limits call jobs without a template"));
+        }
         let validator = Schema::load(&document.parameters)?;
         let schema = Schema::of(&document.parameters);
         manifest::check(&document.job)?;
@@ -163,7 +169,7 @@ impl Template {
         manifest::check_namespace(&document.job, &cache.ignore, defaults.namespaces.as_ref())?;
         manifest::check_fields(&document.job, schema)?;
         let limit = |name: &str, text: &Option<String>, default: Duration| match text {
-            Some(text) => parse_duration(text).map_err(|why| format!("limits.{name}: {why}")),
+            Some(text) => parse_limit(text).map_err(|why| format!("limits.{name}: {why}")),
             None => Ok(default),
         };
         Ok(Self {
@@ -225,6 +231,15 @@ impl Template {
 pub fn unknown_lane(lane: &str, known: &BTreeSet<String>) -> String {
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     format!("there is no lane `{lane}` in the configuration (`[lanes]` has {})", known.join(", "))
+}
+
+/// Kubernetes counts in whole seconds, and would give up at once what has none.
+fn parse_limit(text: &str) -> Result<Duration, String> {
+    let limit = parse_duration(text)?;
+    if limit.subsec_nanos() > 0 || limit.is_zero() {
+        return Err(format!("`{text}` is not a number of whole seconds, at least `1s`"));
+    }
+    Ok(limit)
 }
 
 fn digest(document: &Document, result: ResultPlan) -> String {

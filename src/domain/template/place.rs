@@ -1,8 +1,9 @@
 //! What a place in a Job asks of a value that is put there.
 //!
-//! The kubelet reads a container's command, args and env once more: it puts a variable's value for
-//! `$(NAME)` and folds `$$` to `$`. A value from a request must come through that unchanged, or it could
-//! read variables that are none of its business.
+//! The kubelet reads a container's command, args and env, and the commands of its probes, once more: it puts
+//! a variable's value for `$(NAME)` and folds `$$` to `$`. A value from a request must come through that
+//! unchanged, or it could read variables that are none of its business. (The commands of lifecycle hooks are
+//! run as they stand.)
 
 use serde_json::Value;
 
@@ -27,9 +28,18 @@ impl Place {
         match parts.as_slice() {
             ["spec", "template", "spec", "containers" | "initContainers", _, "command" | "args", _]
             | ["spec", "template", "spec", "containers" | "initContainers", _, "env", _, "value"]
-            | ["spec", "template", "spec", "containers" | "initContainers", _, "volumeMounts", _, "subPathExpr"] => {
-                Self::Expanded
-            }
+            | ["spec", "template", "spec", "containers" | "initContainers", _, "volumeMounts", _, "subPathExpr"]
+            | [
+                "spec",
+                "template",
+                "spec",
+                "containers" | "initContainers",
+                _,
+                "livenessProbe" | "readinessProbe" | "startupProbe",
+                "exec",
+                "command",
+                _,
+            ] => Self::Expanded,
             [.., "labels" | "annotations", _] => Self::Text,
             ["spec", "template", "spec", ..] => Self::Pod,
             _ => Self::Typed,

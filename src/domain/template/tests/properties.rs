@@ -27,6 +27,8 @@ job:
           args: ["{{ params.a }}", "--b={{ params.b }}", "$(SECRET):{{ params.b }}$${{params.b}}$", "{{ params.b }}{{ params.a }}"]
           env: [{name: SECRET, value: "s"}, {name: A, value: "{{ params.a }}"}]
           workingDir: "{{ params.b }}"
+          livenessProbe: {exec: {command: [test, "{{ params.b }}"]}}
+          lifecycle: {preStop: {exec: {command: [test, "{{ params.b }}"]}}}
 "#;
 
 /// SplitMix64: the same values in every run.
@@ -155,8 +157,9 @@ fn a_container_is_given_exactly_the_bytes_of_the_request_and_the_job_is_otherwis
     let template = load(TEMPLATE).unwrap();
     let mut random = Random(20_261_124);
     let pod = "/spec/template/spec/containers/0";
-    let mut places: Vec<_> =
-        ["args/0", "args/1", "args/2", "args/3", "env/1/value", "workingDir"].map(|at| format!("{pod}/{at}")).into();
+    let (probe, hook) = ("livenessProbe/exec/command/1", "lifecycle/preStop/exec/command/1");
+    let filled = ["args/0", "args/1", "args/2", "args/3", "env/1/value", "workingDir", probe, hook];
+    let mut places: Vec<_> = filled.map(|at| format!("{pod}/{at}")).into();
     places.push("/metadata/annotations/a".into());
     for round in 0..ROUNDS {
         let (a, b) = (random.value(), random.text());
@@ -173,8 +176,9 @@ fn a_container_is_given_exactly_the_bytes_of_the_request_and_the_job_is_otherwis
         assert_eq!(given("args/1"), format!("--b={b}"), "round {round}");
         assert_eq!(given("args/2"), format!("s:{b}${b}$"), "round {round}");
         assert_eq!(given("args/3"), format!("{b}{a}"), "round {round}");
-        assert_eq!(given("env/1/value"), a, "round {round}");
+        assert_eq!((given("env/1/value"), given(probe)), (a.clone(), b.clone()), "round {round}");
         let container = job.pointer(pod).unwrap();
+        assert_eq!(container.pointer(&format!("/{hook}")), Some(&json!(b)), "the kubelet runs it as it stands");
         assert_eq!((&container["workingDir"], &job["metadata"]["annotations"]["a"]), (&json!(b), &json!(a)));
     }
 }
