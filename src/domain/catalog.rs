@@ -112,6 +112,10 @@ impl Catalog {
         } else {
             let job = body.render(&Scope { params: &params, request_id, key: &key.to_string() })?;
             let choices = body.choices(&job);
+            if let Some(choice) = template.chosen_beside_the_key(&choices) {
+                let why = "is not part of the key (`cache.ignore`), and decides what the Job may see";
+                return Err(Rejection::at(Code::PolicyDenied, &choice.pointer, why));
+            }
             let named = job.pointer("/metadata/namespace").and_then(Value::as_str);
             let namespace = self.namespace(named, &choices)?;
             (Draft::Rendered(job), choices, namespace)

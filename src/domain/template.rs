@@ -27,6 +27,7 @@ use super::fields::parse_duration;
 use super::json::child;
 use super::names::is_label;
 use super::namespaces::Namespaces;
+use super::policy::choice::Choice;
 use super::rejection::{Code, Rejection};
 use super::yaml;
 pub use body::Body;
@@ -167,6 +168,9 @@ impl Template {
         manifest::check_environment(&document.job, result.source)?;
         let cache = load_cache(document.cache.as_ref())?;
         manifest::check_namespace(&document.job, &cache.ignore, defaults.namespaces.as_ref())?;
+        if !cache.never {
+            manifest::check_choices(&document.job, &cache.ignore)?;
+        }
         manifest::check_fields(&document.job, schema)?;
         let limit = |name: &str, text: &Option<String>, default: Duration| match text {
             Some(text) => parse_limit(text).map_err(|why| format!("limits.{name}: {why}")),
@@ -201,6 +205,14 @@ impl Template {
             return Err(Rejection::at(Code::ParamsInvalid, &pointer, error.to_string()));
         }
         Ok(params)
+    }
+
+    /// What was chosen by a parameter that is not part of the key, as an object that brings fields along can.
+    pub fn chosen_beside_the_key<'a>(&self, choices: &'a [Choice]) -> Option<&'a Choice> {
+        choices.iter().find(|choice| {
+            let parameter = choice.pointer.strip_prefix("/params").unwrap_or_default();
+            manifest::is_ignored(parameter, &self.cache.ignore)
+        })
     }
 
     /// The parameters that decide the result: all but the ignored ones.

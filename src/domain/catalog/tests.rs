@@ -111,3 +111,24 @@ fn an_unknown_template_is_refused_with_the_nearest_one() {
     assert_eq!(rejection.code, Code::TemplateUnknown);
     assert!(rejection.message.contains("did you mean `shared`"));
 }
+
+#[test]
+fn a_secret_that_comes_along_in_an_ignored_parameter_is_refused() {
+    let yaml = r#"
+name: brings
+parameters: {type: object, properties: {volumes: {type: array, default: []}}}
+cache: {ignore: [/volumes]}
+job: {apiVersion: batch/v1, kind: Job, spec: {template: {spec: {volumes: "{{ params.volumes }}", containers: [{name: w, image: i}]}}}}
+"#;
+    let mut catalog = catalog();
+    let defaults = TemplateDefaults { result_max: 1024, limits: catalog.limits, namespaces: None, lanes: None };
+    catalog.templates.insert("brings".into(), Arc::new(Template::load(yaml, &defaults).unwrap()));
+    let plan = |volumes: &str| {
+        let body = format!(r#"{{"template": "brings", "params": {{"volumes": {volumes}}}}}"#);
+        catalog.plan(&request("1", &body)).map(|plan| plan.key)
+    };
+    assert!(plan("[]").is_ok());
+    assert!(plan(r#"[{"name": "v", "emptyDir": {}}]"#).is_ok());
+    let rejection = plan(r#"[{"name": "v", "secret": {"secretName": "s"}}]"#).unwrap_err();
+    assert_eq!((rejection.code, rejection.pointer.as_deref()), (Code::PolicyDenied, Some("/params/volumes")));
+}

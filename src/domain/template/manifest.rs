@@ -6,9 +6,11 @@ use serde_json::Value;
 use super::schema::Schema;
 use super::substitution::Scope;
 use super::{ResultSource, child, substitution};
+use crate::domain::json::for_each_string;
 use crate::domain::manifest::RESULT_KEY;
 use crate::domain::names::is_label;
 use crate::domain::namespaces::Namespaces;
+use crate::domain::policy::choice::needs_permission;
 
 /// What jobquay sets itself must not stand in a template: it would be overwritten unseen.
 pub(super) fn check(job: &Value) -> Result<(), String> {
@@ -85,11 +87,34 @@ pub(super) fn check_namespace(job: &Value, ignore: &[String], known: Option<&Nam
     }
 }
 
+/// Whoever may name one Secret must not be given what a Job has made with another: what such a name is made of must be
+/// part of the key.
+pub(super) fn check_choices(job: &Value, ignore: &[String]) -> Result<(), String> {
+    let mut wrong = None;
+    for_each_string(job, &mut |pointer, text| {
+        let names = match needs_permission(pointer) {
+            true => substitution::placeholders(text).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        // The key itself is made of nothing else.
+        if let Some(name) = names.iter().find(|name| **name != "key" && !is_in_key(name, ignore)) {
+            let place = pointer.replace('/', ".");
+            wrong.get_or_insert(format!("job{place}: `{name}` is not part of the key, and decides what a Job may see"));
+        }
+    });
+    wrong.map_or(Ok(()), Err)
+}
+
 fn is_in_key(placeholder: &str, ignore: &[String]) -> bool {
     let Some(path) = placeholder.strip_prefix("params.") else { return false };
     let pointer = path.split('.').fold(String::new(), |pointer, part| child(&pointer, part));
-    // What is ignored within a text's parameter cannot be text.
-    !ignore.iter().any(|ignored| pointer == *ignored || pointer.starts_with(&format!("{ignored}/")))
+    !is_ignored(&pointer, ignore)
+}
+
+/// Whether a parameter is left out of the key, or stands in one that is. (What is ignored within a text's parameter
+/// cannot be text.)
+pub(super) fn is_ignored(pointer: &str, ignore: &[String]) -> bool {
+    ignore.iter().any(|ignored| pointer == *ignored || pointer.starts_with(&format!("{ignored}/")))
 }
 
 /// Kubernetes' types drop what they do not know, so a misspelt field would be gone unseen. Tried with

@@ -10,7 +10,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 /// What applies only to some values, or to the names of members: no default may stand in it.
-const CONDITIONAL: [&str; 13] = [
+const CONDITIONAL: [&str; 14] = [
     "anyOf",
     "oneOf",
     "not",
@@ -23,6 +23,7 @@ const CONDITIONAL: [&str; 13] = [
     "additionalProperties",
     "dependentSchemas",
     "propertyNames",
+    "unevaluatedItems",
     "unevaluatedProperties",
 ];
 /// Longer chains of references and nestings are a schema that refers to itself.

@@ -112,19 +112,6 @@ fn parameters_get_their_defaults_and_are_checked_with_a_pointer() {
 }
 
 #[test]
-fn ignored_parameters_do_not_decide() {
-    let template = load(THUMBNAIL).unwrap();
-    assert_eq!(*template.deciding(&json!({"url": "u", "trace": "t"})), json!({"url": "u"}));
-}
-
-#[test]
-fn the_digest_follows_what_decides_a_result_and_nothing_else() {
-    let digest = |yaml: &str| load(yaml).unwrap().digest;
-    assert_eq!(digest(THUMBNAIL), digest(&THUMBNAIL.replace("ttl: 24h", "ttl: 1h").replace("run: 2m", "run: 9m")));
-    assert_ne!(digest(THUMBNAIL), digest(&THUMBNAIL.replace("worker:1", "worker:2")));
-}
-
-#[test]
 fn a_value_fills_a_scalar_and_never_the_structure() {
     let template = load(THUMBNAIL).unwrap();
     let hostile = "$(SECRET) $$ \"]}, {{ key }} \n- name: x";
@@ -204,6 +191,7 @@ fn defaults_are_filled_in_wherever_they_hold_for_every_value() {
 fn a_default_that_depends_on_the_value_and_a_schema_that_refers_to_itself_are_refused() {
     for (parameters, named) in [
         ("{type: object, anyOf: [{properties: {a: {default: 1}}}]}", "parameters.anyOf.0.properties.a.default"),
+        ("{type: object, properties: {a: {unevaluatedItems: {default: 1}}}}", "properties.a.unevaluatedItems.default"),
         ("{type: object, if: {}, then: {properties: {a: {default: 1}}}}", "parameters.then.properties.a.default"),
         ("{type: object, additionalProperties: {default: 1}}", "parameters.additionalProperties.default"),
         ("{type: object, patternProperties: {x: {default: 1}}}", "parameters.patternProperties.x.default"),
@@ -284,30 +272,5 @@ fn a_nul_is_refused_where_no_container_can_be_given_it() {
     assert_eq!((rejection.code, rejection.pointer.as_deref()), (Code::ParamsInvalid, Some("/params/url")));
 }
 
-#[test]
-fn a_namespace_is_one_of_the_dispatchers_and_made_of_what_is_in_the_key() {
-    let namespaces = Some(Namespaces { own: "work".into(), further: vec!["media".into()] });
-    let defaults = TemplateDefaults { namespaces, ..DEFAULTS };
-    for (metadata, named) in [
-        ("namespace: media, annotations:", None),
-        ("namespace: '{{ params.url }}', annotations:", None),
-        ("namespace: 'media-{{ params.url }}', annotations:", None),
-        ("namespace: other, annotations:", Some("add it to `kubernetes.namespaces`")),
-        ("namespace: Media, annotations:", Some("`Media`")),
-        ("namespace: '{{ request.id }}', annotations:", Some("`request.id` is not part of the key")),
-        ("namespace: '{{ params.trace }}', annotations:", Some("`params.trace` is not part of the key")),
-    ] {
-        let loaded = Template::load(&THUMBNAIL.replacen("annotations:", metadata, 1), &defaults);
-        match named {
-            None => drop(loaded.expect(metadata)),
-            Some(named) => assert!(loaded.unwrap_err().contains(named), "{metadata}"),
-        }
-    }
-    let whole = THUMBNAIL.replace(
-        "metadata: {annotations: {width: \"{{ params.width }}\", url: \"{{ params.url }}\"}}",
-        "metadata: '{{ params.url }}'",
-    );
-    assert!(load(&whole).unwrap_err().contains("job.metadata:"));
-}
-
+mod key;
 mod properties;
