@@ -211,6 +211,7 @@ impl Keeper {
         self.metrics.templates.set(i64::try_from(templates.len()).unwrap_or(i64::MAX));
         let unusable = self.shelf.problems().len();
         self.metrics.templates_unusable.set(i64::try_from(unusable).unwrap_or(i64::MAX));
+        self.metrics.policy_unusable.set(i64::from(self.policy_problem.is_some()));
         self.health.set_problems(problems.iter().map(ToString::to_string).collect());
         self.rules.send_modify(|rules| {
             let rules_before = Rules::clone(rules);

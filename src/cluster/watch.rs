@@ -81,11 +81,11 @@ impl View {
     fn sighted(&mut self, event: Result<Event<Job>, watcher::Error>) -> Option<Sighted> {
         let event = event
             .inspect_err(|error| {
-                self.health.watch_error();
+                self.health.watch_error(&self.namespace);
                 warn!(error = chain(error), namespace = self.namespace, "the watch on Jobs failed; it is opened again");
             })
             .ok()?;
-        self.health.watch_event();
+        self.health.watch_event(&self.namespace);
         if !self.listed && !matches!(event, Event::Init | Event::InitApply(_)) {
             self.listed = true;
             info!(namespace = self.namespace, "watching Jobs");

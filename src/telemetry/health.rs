@@ -1,5 +1,6 @@
 //! Whether each edge does its work; written by the edges, read by the probes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,8 +19,8 @@ struct State {
     draining: AtomicBool,
     /// Milliseconds after `started`.
     last_watch_event: AtomicU64,
-    /// Likewise; 0 is never.
-    last_watch_error: AtomicU64,
+    /// When the watch on each namespace failed that has shown nothing since.
+    failing_watches: Mutex<BTreeMap<String, Instant>>,
     problems: Mutex<Vec<String>>,
     /// Members and shards owned.
     share: Mutex<(u32, u32)>,
@@ -60,7 +61,7 @@ impl Default for Health {
             cache: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             last_watch_event: AtomicU64::new(0),
-            last_watch_error: AtomicU64::new(0),
+            failing_watches: Mutex::default(),
             problems: Mutex::default(),
             share: Mutex::default(),
         }))
@@ -99,25 +100,22 @@ impl Health {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
-    pub fn watch_event(&self) {
-        self.0.last_watch_event.store(self.since_start(), Ordering::Relaxed);
-        self.0.last_watch_error.store(0, Ordering::Relaxed);
+    pub fn watch_event(&self, namespace: &str) {
+        let since_start = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last_watch_event.store(since_start, Ordering::Relaxed);
+        self.0.failing_watches.lock().expect("nobody panics with it").remove(namespace);
     }
 
-    pub fn watch_error(&self) {
-        self.0.last_watch_error.store(self.since_start().max(1), Ordering::Relaxed);
+    pub fn watch_error(&self, namespace: &str) {
+        let mut failing = self.0.failing_watches.lock().expect("nobody panics with it");
+        failing.insert(namespace.to_owned(), Instant::now());
     }
 
-    /// It has listed once, and has not failed of late. A watch that was opened again says nothing until
+    /// Every namespace was listed once, and none has failed of late. A watch that was opened again says nothing until
     /// something happens, so this cannot wait for an event.
     fn is_watching(&self) -> bool {
-        let failed = self.0.last_watch_error.load(Ordering::Relaxed);
-        let long_ago = Duration::from_millis(self.since_start().saturating_sub(failed)) > WATCH_ERROR_COUNTS;
-        self.is_up(Edge::Watch) && (failed == 0 || long_ago)
-    }
-
-    fn since_start(&self) -> u64 {
-        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let failing = self.0.failing_watches.lock().expect("nobody panics with it");
+        self.is_up(Edge::Watch) && failing.values().all(|failed| failed.elapsed() > WATCH_ERROR_COUNTS)
     }
 
     pub fn since_watch_event(&self) -> Duration {
@@ -169,9 +167,10 @@ mod tests {
             health.set(edge, true);
         }
         assert!(ready(&health), "without Redis");
-        health.watch_error();
-        assert!(!ready(&health), "the watch has failed just now");
-        health.watch_event();
+        health.watch_error("media");
+        health.watch_event("work");
+        assert!(!ready(&health), "the watch on one namespace has failed just now");
+        health.watch_event("media");
         assert!(ready(&health));
         health.drain();
         assert!(!ready(&health), "draining");

@@ -44,7 +44,7 @@ pub struct Metrics {
     pub jobs_joined: Counter,
     /// By `kind`: what stood in the way of a create, or made a patch fail.
     pub conflicts: ByOne,
-    /// By `result`: delivered, returned, refused.
+    /// By `result`: delivered, returned, refused, unconfirmed.
     pub events_published: ByOne,
     pub undeliverable: Counter,
     pub dead: Counter,
@@ -62,6 +62,8 @@ pub struct Metrics {
     pub templates: Gauge,
     /// Files that are not used as they are.
     pub templates_unusable: Gauge,
+    /// 1 while the policy file is not used as it is.
+    pub policy_unusable: Gauge,
     /// By `result`: loaded, refused, removed; one for each file that changed.
     pub reloads: ByOne,
 }
@@ -117,6 +119,7 @@ impl Exposition {
         registry.register("shard_moves", "Shards that came to or went from this dispatcher", m.shard_moves);
         registry.register("templates", "Templates in use", m.templates);
         registry.register("templates_unusable", "Template files not used as they are", m.templates_unusable);
+        registry.register("policy_unusable", "Whether the policy file is not used as it is", m.policy_unusable);
         registry.register("reloads", "Changed files of templates and policies", m.reloads);
         let since_watch_event = Gauge::default();
         registry.register(

@@ -143,8 +143,10 @@ async fn a_policy_file_is_followed_and_a_bad_one_changes_nothing() {
     metric(&dispatcher, "jobquay_reloads_total", "result=\"refused\"", 1.0).await;
     let (status, text) = dispatcher.get("/readyz?verbose").expect("an answer");
     assert!(status == 200 && text.contains("[!]not used") && text.contains("policy `all`, templates"), "{text}");
+    metric(&dispatcher, "jobquay_policy_unusable", "", 1.0).await;
     assert_eq!(producer.ask(ask("b")).await.state(), "succeeded");
     std::fs::write(&file, policy("other")).expect("a policy file");
     metric(&dispatcher, "jobquay_reloads_total", "result=\"loaded\"", 1.0).await;
     assert_eq!(producer.ask(ask("c")).await.error("code"), &json!("policy.denied"));
+    metric(&dispatcher, "jobquay_policy_unusable", "", 0.0).await;
 }
