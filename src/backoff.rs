@@ -1,7 +1,10 @@
 //! Waiting between tries: exponential, capped, jittered.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A watch that has not failed for so long begins a new series.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// The delays of one series of tries.
 #[derive(Debug, Clone)]
@@ -9,12 +12,13 @@ pub struct Backoff {
     first: Duration,
     cap: Duration,
     tries: u32,
+    last: Option<Instant>,
 }
 
 impl Backoff {
     /// Starts at `first`, doubles up to `cap`.
     pub fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap, tries: 0 }
+        Self { first, cap, tries: 0, last: None }
     }
 
     /// For connections: a broker that restarts is met within a second, one that is down is asked every 10 s.
@@ -43,6 +47,7 @@ impl Backoff {
     pub fn next_delay(&mut self) -> Duration {
         let step = self.first.saturating_mul(1 << self.tries.min(16)).min(self.cap);
         self.tries = self.tries.saturating_add(1);
+        self.last = Some(Instant::now());
         step / 2 + step.mul_f64(random_fraction()) / 2
     }
 
@@ -69,8 +74,11 @@ impl Iterator for Backoff {
 }
 
 impl kube::runtime::utils::Backoff for Backoff {
+    /// Called with whatever a watch shows, and it shows that it begins to list before each list that fails.
     fn reset(&mut self) {
-        self.reset();
+        if self.last.is_none_or(|last| last.elapsed() > QUIET) {
+            self.reset();
+        }
     }
 }
 
@@ -93,5 +101,15 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next_delay() <= Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_watch_that_shows_something_between_its_failures_waits_longer_all_the_same() {
+        let mut backoff = Backoff::for_watches();
+        for _ in 0..10 {
+            backoff.next();
+            kube::runtime::utils::Backoff::reset(&mut backoff);
+        }
+        assert!(backoff.next().is_some_and(|delay| delay >= Duration::from_millis(2500)));
     }
 }

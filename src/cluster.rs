@@ -98,11 +98,9 @@ impl Error {
         self.status().is_some_and(Status::is_invalid)
     }
 
-    /// The API server answered, and the answer is about the object or its node: waiting for the server
-    /// to come back would not help.
-    pub fn is_about_the_object(&self) -> bool {
-        matches!(self, Self::NoLog(_))
-            || self.status().is_some_and(|status| !matches!(status.code, 401 | 403 | 429 | 503 | 504))
+    /// The API server answered that this process may not ask, or not now.
+    pub fn is_turned_away(&self) -> bool {
+        self.status().is_some_and(|status| matches!(status.code, 401 | 403 | 429))
     }
 
     /// There was none within the time that a call has.

@@ -40,8 +40,10 @@ pub struct Clock {
 
 #[derive(Debug)]
 struct State {
-    /// When the API server was away last, as far as it was noticed, or this process began.
-    disturbed: Timestamp,
+    /// When this process began.
+    begun: Timestamp,
+    /// When the API server was away last, as far as it was noticed, by namespace.
+    disturbed: HashMap<String, Timestamp>,
     jobs: HashMap<String, Entry>,
     /// By Job and pod, with their namespaces.
     pods: HashMap<String, BTreeMap<String, (String, PodFacts)>>,
@@ -59,13 +61,13 @@ struct Entry {
 
 impl Clock {
     pub fn new(time: ServerTime) -> Self {
-        let state = State { disturbed: time.now(), jobs: HashMap::new(), pods: HashMap::new() };
+        let state = State { begun: time.now(), disturbed: HashMap::new(), jobs: HashMap::new(), pods: HashMap::new() };
         Self { state: Arc::new(Mutex::new(state)), time }
     }
 
     /// Jobs from before are not judged by what may be old, for a while.
-    fn disturb(&self, now: Timestamp) {
-        self.state().disturbed = now;
+    fn disturb(&self, namespace: &str, now: Timestamp) {
+        self.state().disturbed.insert(namespace.to_owned(), now);
     }
 
     /// Follows what the watch on Jobs sees.
@@ -104,7 +106,7 @@ impl Clock {
                     }
                 }
             }
-            PodSighted::Lost => state.disturbed = now,
+            PodSighted::Lost { namespace } => drop(state.disturbed.insert(namespace, now)),
             PodSighted::Relisting { namespace } => {
                 for pods in state.pods.values_mut() {
                     pods.retain(|_, (of, _)| *of != namespace);
@@ -117,10 +119,11 @@ impl Clock {
     /// Those to be looked at, which rest from now on for a while.
     fn due(&self, now: Timestamp, is_ours: impl Fn(u16) -> bool) -> Vec<Sighting> {
         let mut state = self.state();
-        let State { disturbed, jobs, pods } = &mut *state;
-        let settled = disturbed.saturating_add(SETTLING).is_ok_and(|settled| settled <= now);
+        let State { begun: beginning, disturbed, jobs, pods } = &mut *state;
         let mut due = Vec::new();
         for (uid, entry) in jobs.iter_mut().filter(|(_, entry)| is_ours(entry.shard)) {
+            let disturbed = disturbed.get(&entry.namespace).unwrap_or(beginning);
+            let settled = disturbed.saturating_add(SETTLING).is_ok_and(|settled| settled <= now);
             let pods = pods.get(uid).into_iter().flat_map(BTreeMap::values);
             let pods: Vec<_> = pods.map(|(_, facts)| facts.clone()).collect();
             // A pod may be older than its Job's start: that is written down when the controller comes to it.
@@ -177,7 +180,10 @@ pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>,
 
 async fn look(clock: Clock, jobs: Jobs, sighting: Sighting) {
     if let Err(error) = give_up_if_overdue(&jobs, &sighting, &clock.time).await {
-        clock.disturb(clock.time.now());
+        // What this process may not see says nothing of how old the rest is.
+        if !error.is_turned_away() {
+            clock.disturb(&sighting.namespace, clock.time.now());
+        }
         warn!(job.name = sighting.name, error = chain(&error), "cannot look at a Job that takes long; trying again");
     }
 }
@@ -228,7 +234,7 @@ mod tests {
     #[test]
     fn what_is_due_is_looked_at_and_then_rests_for_a_while() {
         let clock = Clock::new(ServerTime::default());
-        clock.disturb(at(0));
+        clock.disturb("work", at(0));
         clock.observe(&open(100));
         assert!(due(&clock, 109).is_empty());
         assert_eq!(due(&clock, 110), ["j100"]);
@@ -242,7 +248,8 @@ mod tests {
     fn after_the_api_server_was_away_jobs_from_before_are_left_to_settle() {
         let clock = Clock::new(ServerTime::default());
         clock.observe(&open(100));
-        clock.disturb(at(200));
+        clock.disturb("media", at(319));
+        clock.disturb("work", at(200));
         clock.observe(&open(210));
         assert_eq!(due(&clock, 225), ["j210"], "what was begun since is judged");
         assert!(!due(&clock, 319).contains(&"j100".to_owned()));
@@ -252,7 +259,7 @@ mod tests {
     #[test]
     fn a_pod_from_before_protects_a_job_that_the_controller_came_to_later() {
         let clock = Clock::new(ServerTime::default());
-        clock.disturb(at(200));
+        clock.disturb("work", at(200));
         clock.observe(&open(210));
         clock.observe_pod(PodSighted::Pod {
             namespace: "work".into(),

@@ -3,12 +3,14 @@
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
+use tracing::warn;
 
 use super::pages::Pages;
 use super::{Error, Jobs, call};
 use crate::domain::job;
 use crate::domain::manifest::{MANAGED_BY, encode_waiter, waiter_annotation};
 use crate::domain::waiter::Waiter;
+use crate::telemetry::chain;
 
 /// What became of the wish to cancel one waiter of a Job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,14 @@ impl Jobs {
     pub async fn waiters_of(&self, request_id: &str) -> Result<Vec<((String, String), Waiter)>, Error> {
         let mut found = Vec::new();
         for jobs in self.everywhere() {
-            found.extend(jobs.waiters_of_here(request_id).await?);
+            match jobs.waiters_of_here(request_id).await {
+                Ok(here) => found.extend(here),
+                // Nothing of what runs there is told either, and the log says so all the time.
+                Err(error) if error.is_turned_away() && !self.namespaces().further.is_empty() => {
+                    warn!(namespace = jobs.namespace(), error = chain(&error), "cannot look for a request here");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(found)
     }

@@ -34,8 +34,8 @@ pub enum PodSighted {
     },
     /// The list of this namespace starts anew.
     Relisting { namespace: String },
-    /// The API server does not answer, or not as it should.
-    Lost,
+    /// The API server does not answer for this namespace, or not as it should.
+    Lost { namespace: String },
 }
 
 /// A pod that has succeeded, and its Job, which has not come to a verdict for that.
@@ -87,7 +87,7 @@ fn sighted(event: Result<watcher::Event<Pod>, watcher::Error>, namespace: &str) 
         Ok(event) => event,
         Err(error) => {
             warn!(error = chain(&error), namespace, "the watch on pods failed; it is opened again");
-            return Some(PodSighted::Lost);
+            return Some(PodSighted::Lost { namespace: namespace.to_owned() });
         }
     };
     let seen = |pod: Pod, facts: Option<PodFacts>, success: Option<PodSuccess>| {

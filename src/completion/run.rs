@@ -60,7 +60,7 @@ impl Completion {
                         look_over.reset_after(LOOK_OVER_MANY);
                     }
                     let ended = tasks.survived("a look over the open Jobs", survey).unwrap_or_default();
-                    tasks.list.found(ended);
+                    tasks.found(ended);
                     tasks.complete_all();
                 }
                 Some(done) = tasks.completions.join_next_with_id() => tasks.is_over(done),

@@ -96,6 +96,11 @@ impl Tasks {
     }
 
     /// All whose completion may begin here: when shards or a look over have come.
+    /// Follows a look over all open Jobs.
+    pub(super) fn found(&mut self, ended: Vec<Sighting>) {
+        self.list.found(ended, &self.duty);
+    }
+
     pub(super) fn complete_all(&mut self) {
         for uid in self.list.all_due(&self.duty) {
             self.complete(&uid, Progress::default());

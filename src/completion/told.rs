@@ -67,7 +67,8 @@ impl Completion {
         let before = if lost { self.told_before(job).await } else { None };
         let told = match before {
             Some(told) => told,
-            None if lost && self.owing(sighting).await?.is_none() => return Ok(None),
+            // A value that replaces must not come later than that of a newer run.
+            None if (lost || replaces(waiters)) && self.owing(sighting).await?.is_none() => return Ok(None),
             None => self.keep(job, outcome, waiters).await,
         };
         Ok(Some(Arc::clone(progress.outcome.insert(Arc::new(told)))))
@@ -110,17 +111,16 @@ impl Completion {
             progress.pods = Some(vec![read.pod]);
             return Ok(read.result.map_or_else(Outcome::Failed, Outcome::Succeeded));
         }
-        let read = match pods {
-            Ok(()) => {
-                let pods = progress.pods.as_deref().unwrap_or_default();
-                self.jobs_of(job).result(pods, plan, job::pod_verdict(job).as_ref()).await
-            }
-            Err(error) => Err(error),
-        };
-        match read {
+        if let Err(away) = pods {
+            // It is not the node of the pod that does not answer.
+            progress.unreadable_since = None;
+            return Err(away.into());
+        }
+        let pods = progress.pods.as_deref().unwrap_or_default();
+        match self.jobs_of(job).result(pods, plan, job::pod_verdict(job).as_ref()).await {
             Ok(Ok(payload)) => Ok(Outcome::Succeeded(payload)),
             Ok(Err(failure)) => Ok(Outcome::Failed(failure)),
-            Err(error) if error.is_about_the_object() => {
+            Err(error) if !error.is_turned_away() => {
                 let since = *progress.unreadable_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > self.grace {
                     return unreadable(format!("the result could not be read: {error}"));
@@ -165,8 +165,7 @@ impl Completion {
             let ttl = Duration::from_secs(plan.ttl_seconds);
             let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
             let entry = Entry { key, job: told.job.clone(), created_at: now, expires_at, payload: payload.clone() };
-            let replace = waiters.iter().any(|waiter| waiter.overwrites);
-            let kept = self.store.keep(&entry, ttl, replace).await;
+            let kept = self.store.keep(&entry, ttl, replaces(waiters)).await;
             crash::point("cache-set");
             match kept {
                 Kept::Stored => return Told { expires_at: Some(expires_at), stored: true, ..told },
@@ -188,4 +187,9 @@ impl Completion {
         }
         told
     }
+}
+
+/// Whether one of them wants the result to be kept in the place of another (`refresh`, `bypass`).
+fn replaces(waiters: &[Waiter]) -> bool {
+    waiters.iter().any(|waiter| waiter.overwrites)
 }

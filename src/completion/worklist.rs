@@ -137,9 +137,12 @@ impl Worklist {
         }
     }
 
-    /// Follows a look over all of them.
-    pub(super) fn found(&mut self, ended: Vec<Sighting>) {
-        self.ended.extend(ended.into_iter().map(|sighting| (sighting.uid.clone(), sighting)));
+    /// Follows a look over all of them. One that is another member's may have been let go meanwhile, and nothing would tell
+    /// of that a second time; if its shard comes here, it is looked for anew.
+    pub(super) fn found(&mut self, ended: Vec<Sighting>, duty: &Duty) {
+        let ours =
+            ended.into_iter().filter(|sighting| duty.owns(sighting.shard) || self.open.contains_key(&sighting.uid));
+        self.ended.extend(ours.map(|sighting| (sighting.uid.clone(), sighting)));
     }
 
     pub(super) fn open(&self) -> usize {
