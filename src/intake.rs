@@ -173,7 +173,8 @@ impl Intake {
     }
 
     async fn bury(&self, delivery: &Delivery, why: &str) -> Result<(), Unsettled> {
-        Ok(self.replies.bury(&delivery.arrival, Code::Poison.as_str(), why).await?)
+        let arrival = &delivery.arrival;
+        Ok(self.replies.bury(arrival, &arrival.minted_id, Code::Poison.as_str(), why).await?)
     }
 
     fn jobs_of(&self, plan: &Plan) -> Jobs {

@@ -2,8 +2,10 @@
 //! an operator finds it.
 
 mod exchange;
+mod silent;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tracing::{error, info, warn};
@@ -20,12 +22,15 @@ use crate::domain::waiter::Waiter;
 use crate::queue::{DEAD, Error, Message, Publisher, Receipt, UNDELIVERABLE, aside};
 use crate::telemetry::metrics::Metrics;
 pub use exchange::Exchange;
+pub use silent::Silent;
 
 /// The broker's name for a requester that waits on its own channel. Brokers up to 4.0 return such a
 /// message although it arrived, later ones never do: it is best effort either way.
 const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to.";
 /// A full reply queue gets this many tries, over about half a minute.
 const REFUSALS: u32 = 8;
+/// So does one of which the broker says nothing, each within `amqp.confirm_timeout`.
+const SILENCES: u32 = 3;
 
 /// Why a message is not where it belongs.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +39,8 @@ enum Undelivered {
     Unroutable(String),
     #[error("the queue refused it")]
     Refused,
+    #[error("the broker does not say whether the queue has it")]
+    Unconfirmed,
     #[error("the broker does not take it")]
     Untakable,
 }
@@ -44,6 +51,7 @@ pub struct Replies {
     pub instance: String,
     /// The topic exchange that gets every event.
     pub exchange: Option<Exchange>,
+    pub silent: Silent,
     pub public_url: Option<String>,
     /// In bytes.
     pub inline_max: u64,
@@ -58,20 +66,22 @@ impl Replies {
         if let Some(queue) = &event.waiter.reply_to {
             let mandatory = !queue.starts_with(DIRECT_REPLY);
             let message = Message { routing_key: queue.clone(), mandatory, ..message(event, Arc::clone(&body)) };
-            match self.deliver(message.clone()).await? {
-                Ok(()) => {}
-                Err(undelivered) => match (&undelivered, too_large(event)) {
-                    (Undelivered::Untakable, Some((served_by, failure))) => {
-                        let told = Event { verdict: Verdict::Failed { served_by, failure: &failure }, ..*event };
-                        return Box::pin(self.send(&told)).await;
-                    }
-                    _ => self.set_aside(message, queue, &undelivered.to_string()).await?,
-                },
+            let mut backoff = Backoff::for_sessions();
+            while let Err(undelivered) = self.reply(&message).await? {
+                if let (Undelivered::Untakable, Some((served_by, failure))) = (&undelivered, too_large(event)) {
+                    let told = Event { verdict: Verdict::Failed { served_by, failure: &failure }, ..*event };
+                    return Box::pin(self.send(&told)).await;
+                }
+                if Box::pin(self.set_aside(&message, queue, &undelivered.to_string())).await? {
+                    break;
+                }
+                // Its own queue may be there again before that.
+                backoff.wait().await;
             }
             crash::point("event-confirmed");
         }
         if let Some(exchange) = &self.exchange {
-            exchange.send(&self.publisher, event, body).await?;
+            Box::pin(exchange.send(&self.publisher, event, body)).await?;
         }
         self.metrics.finished(event.state().as_str(), event.served_by().map_or("", |served_by| served_by.as_str()));
         info!(
@@ -125,9 +135,10 @@ impl Replies {
     }
 
     /// Puts a request that can be neither answered nor run where an operator finds it. Returns only
-    /// when it is there: the delivery is the last copy.
-    pub async fn bury(&self, arrival: &Arrival, code: &str, why: &str) -> Result<(), Error> {
-        let id = arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone());
+    /// when it is there: the delivery is the last copy. Where the message has no id, it gets the request's, so that it is
+    /// the same request when it is sent again.
+    pub async fn bury(&self, arrival: &Arrival, request_id: &str, code: &str, why: &str) -> Result<(), Error> {
+        let id = arrival.message_id.clone().unwrap_or_else(|| request_id.to_owned());
         // Why may quote what was sent; it stands beside the message, in the dead queue.
         warn!(request.id = id, code, "the request goes to the dead queue");
         let message = Message {
@@ -144,7 +155,7 @@ impl Replies {
             mandatory: true,
         };
         let mut backoff = Backoff::for_sessions();
-        while let Err(reason) = self.deliver(message.clone()).await? {
+        while let Err(reason) = self.deliver(&message).await? {
             error!(queue = DEAD, %reason, "the dead queue does not take messages; `jobquay check` says what is missing");
             backoff.wait().await;
         }
@@ -153,8 +164,8 @@ impl Replies {
     }
 
     /// As [`Self::bury`], for a request that was refused.
-    pub async fn bury_rejected(&self, arrival: &Arrival, rejection: &Rejection) -> Result<(), Error> {
-        self.bury(arrival, rejection.code.as_str(), &rejection.message).await
+    pub async fn bury_rejected(&self, arrival: &Arrival, request_id: &str, rejection: &Rejection) -> Result<(), Error> {
+        self.bury(arrival, request_id, rejection.code.as_str(), &rejection.message).await
     }
 
     /// How a result appears in an event: whole, or by reference when it is large.
@@ -169,23 +180,49 @@ impl Replies {
         })
     }
 
+    /// As [`Self::deliver`], but not to a queue that was silent just now.
+    async fn reply(&self, message: &Message) -> Result<Result<(), Undelivered>, Error> {
+        let queue = message.routing_key.as_str();
+        if self.silent.is(queue, Instant::now()) {
+            return Ok(Err(Undelivered::Unconfirmed));
+        }
+        let delivered = self.deliver(message).await?;
+        if matches!(delivered, Err(Undelivered::Unconfirmed)) {
+            self.silent.found(queue, Instant::now());
+        }
+        Ok(delivered)
+    }
+
     /// The inner error says why the queue does not take it.
-    async fn deliver(&self, message: Message) -> Result<Result<(), Undelivered>, Error> {
-        let mut backoff = Backoff::for_calls();
+    async fn deliver(&self, message: &Message) -> Result<Result<(), Undelivered>, Error> {
+        let (mut backoff, mut broken) = (Backoff::for_calls(), Backoff::for_sessions());
+        let mut silences = 0;
         loop {
-            match self.publisher.publish(message.clone()).await? {
+            let receipt = match silences + broken.tries() {
+                0 => self.publisher.publish(message.clone()).await?,
+                _ => self.publisher.publish_apart(message.clone()).await?,
+            };
+            match receipt {
                 Receipt::Delivered => return Ok(Ok(())),
                 Receipt::Unroutable { reason } => return Ok(Err(Undelivered::Unroutable(reason))),
                 Receipt::Untakable => return Ok(Err(Undelivered::Untakable)),
                 Receipt::Refused if backoff.tries() >= REFUSALS => return Ok(Err(Undelivered::Refused)),
                 Receipt::Refused => backoff.wait().await,
+                Receipt::Unconfirmed => {
+                    silences += 1;
+                    if silences >= SILENCES {
+                        return Ok(Err(Undelivered::Unconfirmed));
+                    }
+                }
+                // A link that fails is no word about the queue, however often.
+                Receipt::Ends => broken.wait().await,
             }
         }
     }
 
-    /// Once, and then the answer counts as given: its requester cannot be reached.
-    async fn set_aside(&self, message: Message, queue: &str, reason: &str) -> Result<(), Error> {
-        self.metrics.undeliverable.inc();
+    /// Once, and then the answer counts as given: its requester cannot be reached. `false` when it cannot be put aside
+    /// either, now.
+    async fn set_aside(&self, message: &Message, queue: &str, reason: &str) -> Result<bool, Error> {
         let id = message.id.clone();
         let aside = Message {
             routing_key: UNDELIVERABLE.to_owned(),
@@ -199,9 +236,10 @@ impl Replies {
             ]
             .concat(),
             mandatory: true,
-            ..message
+            ..message.clone()
         };
-        match self.deliver(aside).await? {
+        let put = self.deliver(&aside).await?;
+        match &put {
             Ok(()) => warn!(event.id = id, reply_to = queue, reason, "undeliverable: set aside"),
             Err(why) => error!(
                 event.id = id,
@@ -211,7 +249,12 @@ impl Replies {
                 "undeliverable, and {UNDELIVERABLE} does not take it either"
             ),
         }
-        Ok(())
+        // Where it never will there is nothing to wait for.
+        let settled = matches!(put, Ok(()) | Err(Undelivered::Unroutable(_) | Undelivered::Untakable));
+        if settled {
+            self.metrics.undeliverable.inc();
+        }
+        Ok(settled)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::intake::{Gate, Intake, SingleFlight};
 use crate::members::Membership;
 use crate::overdue::{self, Clock};
 use crate::queue::{Consumer, Overflow, Parking, PoisonConsumer, publisher};
-use crate::reply::{Exchange, Replies};
+use crate::reply::{Exchange, Replies, Silent};
 use crate::rules::Keeper;
 use crate::shutdown::Signals;
 use crate::slots::Slots;
@@ -79,6 +79,7 @@ async fn start(
         publisher,
         instance: config.instance.clone(),
         exchange: config.events.exchange.clone().map(Exchange::new),
+        silent: Silent::default(),
         public_url: config.http.public_url.clone(),
         inline_max: config.results.inline_max,
         metrics: metrics.clone(),

@@ -180,6 +180,7 @@ impl Dead {
             Receipt::Delivered => {}
             Receipt::Unroutable { reason } => anyhow::bail!("no queue {} takes it: {reason}", one_line(&to)),
             Receipt::Refused => anyhow::bail!("the broker refused it (is {} full?)", one_line(&to)),
+            Receipt::Unconfirmed | Receipt::Ends => anyhow::bail!("the broker does not say whether it took it"),
             Receipt::Untakable => anyhow::bail!("the broker takes no such message: it is above its max_message_size"),
         }
         if let Some(producer) = message.producer().filter(|producer| producer != user) {

@@ -45,7 +45,7 @@ impl Intake {
     ) -> Result<(), Unsettled> {
         let waiter = self.reachable(arrival, waiter);
         if waiter.reply_to.is_none() {
-            self.replies.bury_rejected(arrival, rejection).await?;
+            self.replies.bury_rejected(arrival, &waiter.request_id, rejection).await?;
         }
         self.answer(waiter, Verdict::Rejected(rejection)).await
     }

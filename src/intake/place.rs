@@ -122,7 +122,8 @@ impl Intake {
 
     async fn park(&self, quest: &Quest<'_>) -> Result<(), Unplaced> {
         let in_doubt = quest.earlier == Earlier::AnyTime;
-        self.parking.park(&quest.delivery.arrival, &quest.plan.lane, in_doubt).await?;
+        let Quest { request, delivery, plan, .. } = quest;
+        self.parking.park(&delivery.arrival, &request.waiter.request_id, &plan.lane, in_doubt).await?;
         self.metrics.parked.inc();
         Ok(())
     }

@@ -55,7 +55,7 @@ impl Intake {
             return Ok(());
         }
         let rejection = Rejection::new(Code::Poison, why);
-        self.replies.bury_rejected(arrival, &rejection).await?;
+        self.replies.bury_rejected(arrival, &waiter.request_id, &rejection).await?;
         self.answer(self.reachable(arrival, waiter), Verdict::Rejected(&rejection)).await
     }
 

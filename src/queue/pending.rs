@@ -33,26 +33,25 @@ impl Parking {
         Self { publisher, user: own_user(config) }
     }
 
-    /// Returns when the broker has the request in the lane's queue.
-    pub async fn park(&self, arrival: &Arrival, lane: &str, in_doubt: bool) -> Result<(), Error> {
-        match self.publisher.publish(message(arrival, lane, &self.user, in_doubt)).await? {
+    /// Returns when the broker has the request in the lane's queue, under the id that it goes by.
+    pub async fn park(&self, arrival: &Arrival, id: &str, lane: &str, in_doubt: bool) -> Result<(), Error> {
+        match self.publisher.publish(message(arrival, id, lane, &self.user, in_doubt)).await? {
             Receipt::Delivered => Ok(()),
-            Receipt::Unroutable { .. } | Receipt::Refused | Receipt::Untakable => {
-                Err(Error::Parking(pending_queue(lane)))
-            }
+            _ => Err(Error::Parking(pending_queue(lane))),
         }
     }
 }
 
-/// The request as it lies in the lane; `own_user` is who puts it there.
-pub(super) fn message(arrival: &Arrival, lane: &str, own_user: &str, in_doubt: bool) -> Message {
+/// The request as it lies in the lane; `own_user` is who puts it there. Its `id` need not be that of the message: a
+/// CloudEvent brings its own.
+pub(super) fn message(arrival: &Arrival, id: &str, lane: &str, own_user: &str, in_doubt: bool) -> Message {
     let mut headers = vec![(RECEIVED_AT, arrival.received_at.to_string())];
     headers.extend(in_doubt.then(|| (IN_DOUBT, true.to_string())));
     headers.extend(arrival.user_id.clone().map(|user| (PRODUCER, user)));
     headers.extend(arrival.traceparent.clone().map(|trace| ("traceparent", trace)));
     headers.extend(arrival.tracestate.clone().map(|state| ("tracestate", state)));
     Message {
-        id: arrival.message_id.clone().unwrap_or_else(|| arrival.minted_id.clone()),
+        id: id.to_owned(),
         exchange: String::new(),
         routing_key: pending_queue(lane),
         body: arrival.body.as_slice().into(),

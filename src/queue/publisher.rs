@@ -4,7 +4,7 @@ mod batch;
 mod link;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use lapin::protocol::AMQPSoftError;
@@ -35,15 +35,22 @@ pub enum Receipt {
     Delivered,
     /// No queue took it.
     Unroutable { reason: String },
-    /// The queue is full, or sessions end with this message under way: it may be taken later.
+    /// The queue is full: it may be taken later.
     Refused,
+    /// The broker does not say what became of it, as where its queue has lost its majority. It may be there.
+    Unconfirmed,
+    /// Sessions end with this message under way. It may be there.
+    Ends,
     /// It is too large for the broker, or cannot be put into AMQP's types: it will never be taken.
     Untakable,
 }
 
 /// Hands messages to the publishing task.
 #[derive(Debug, Clone)]
-pub struct Publisher(mpsc::Sender<Pending>);
+pub struct Publisher {
+    messages: mpsc::Sender<Pending>,
+    apart: mpsc::Sender<Pending>,
+}
 
 #[derive(Debug)]
 struct Pending {
@@ -57,10 +64,19 @@ impl Publisher {
     /// Publishes and waits for the broker's word, over as many sessions as it takes. When the caller
     /// stops waiting, the message is not tried again.
     pub async fn publish(&self, message: Message) -> Result<Receipt, Error> {
-        let (receipt, received) = oneshot::channel();
-        self.0.send(Pending { message, receipt, killed: 0 }).await.map_err(|_| Error::Ended)?;
-        received.await.map_err(|_| Error::Ended)
+        hand(&self.messages, message).await
     }
+
+    /// Likewise, on a channel that others do not wait behind: for a message of which nothing was said the last time.
+    pub async fn publish_apart(&self, message: Message) -> Result<Receipt, Error> {
+        hand(&self.apart, message).await
+    }
+}
+
+async fn hand(to: &mpsc::Sender<Pending>, message: Message) -> Result<Receipt, Error> {
+    let (receipt, received) = oneshot::channel();
+    to.send(Pending { message, receipt, killed: 0 }).await.map_err(|_| Error::Ended)?;
+    received.await.map_err(|_| Error::Ended)
 }
 
 /// The handle and its task; the task ends, with nothing left over, when all handles are gone.
@@ -70,9 +86,10 @@ pub fn publisher(
     health: Health,
     metrics: Metrics,
 ) -> (Publisher, impl Future<Output = ()>) {
-    let (sender, receiver) = mpsc::channel(CHANNELS * BATCH);
-    let receiver = Mutex::new(receiver);
-    (Publisher(sender), Task { config, name, health, metrics, receiver, left: VecDeque::new() }.run())
+    let (messages, for_messages) = mpsc::channel(CHANNELS * BATCH);
+    let (apart, for_apart) = mpsc::channel(BATCH);
+    let receivers = Receivers { messages: Mutex::new(for_messages), apart: Mutex::new(for_apart) };
+    (Publisher { messages, apart }, Task { config, name, health, metrics, receivers, left: VecDeque::new() }.run())
 }
 
 struct Task {
@@ -80,11 +97,26 @@ struct Task {
     name: String,
     health: Health,
     metrics: Metrics,
-    /// Locked by the channel that waits for its next batch.
-    receiver: Mutex<mpsc::Receiver<Pending>>,
+    receivers: Receivers,
     /// What a session that failed has left unconfirmed. It is published again under the same id before anything else, one
     /// by one, so that a message that ends the session takes no other along.
     left: VecDeque<Pending>,
+}
+
+/// Each is locked by the channel that waits for its next batch.
+struct Receivers {
+    messages: Mutex<mpsc::Receiver<Pending>>,
+    apart: Mutex<mpsc::Receiver<Pending>>,
+}
+
+impl Receivers {
+    /// Nothing is there, and nothing more will come.
+    fn are_done(&mut self) -> bool {
+        [&mut self.messages, &mut self.apart].into_iter().all(|receiver| {
+            let receiver = receiver.get_mut();
+            receiver.is_closed() && receiver.is_empty()
+        })
+    }
 }
 
 impl Task {
@@ -97,8 +129,7 @@ impl Task {
             Metrics::count(&self.metrics.reconnects, "edge", "publisher");
             self.forget_the_unwanted();
             warn!(error = chain(&error), unconfirmed = self.left.len(), "publisher session ended");
-            let receiver = self.receiver.get_mut();
-            if receiver.is_closed() && receiver.is_empty() && self.left.is_empty() {
+            if self.left.is_empty() && self.receivers.are_done() {
                 return;
             }
             backoff.wait().await;
@@ -112,22 +143,24 @@ impl Task {
     }
 
     async fn publish(&mut self, connection: &Connection, backoff: &mut Backoff) -> Result<(), Error> {
-        let channels = try_join_all((0..CHANNELS).map(|_| batch::open(connection))).await?;
+        let channels = try_join_all((0..=CHANNELS).map(|_| batch::open(connection))).await?;
         let mut link = Link::of(connection);
         self.health.set(Edge::Publisher, true);
         info!("publisher open");
-        // There is at least one.
-        self.publish_what_is_left(&channels[0], &mut link, backoff).await?;
+        self.publish_what_is_left(connection, &mut link, backoff).await?;
 
-        let mut batches = [const { Vec::new() }; CHANNELS];
-        let (alarm, confirmed) = (link.alarm(), AtomicBool::new(false));
-        let all =
-            channels.iter().zip(&mut batches).map(|(channel, batch)| self.work(channel, batch, &alarm, &confirmed));
+        let mut batches = [const { Vec::new() }; CHANNELS + 1];
+        let alarm = link.alarm();
+        let heard = Heard::default();
+        let all = channels.into_iter().zip(&mut batches).enumerate().map(|(at, (channel, batch))| {
+            let receiver = if at < CHANNELS { &self.receivers.messages } else { &self.receivers.apart };
+            self.work(connection, channel, receiver, batch, &alarm, &heard)
+        });
         let ended = tokio::select! {
             ended = try_join_all(all) => ended,
             error = link.failed() => Err(error),
         };
-        if confirmed.into_inner() {
+        if heard.anything() {
             backoff.reset();
         }
         self.left.extend(batches.into_iter().flatten());
@@ -145,42 +178,60 @@ impl Task {
     /// Batch after batch, until nothing more comes. What is in `batch` when it fails, or is dropped, is not confirmed.
     async fn work(
         &self,
-        channel: &Channel,
+        connection: &Connection,
+        mut channel: Channel,
+        receiver: &Mutex<mpsc::Receiver<Pending>>,
         batch: &mut Vec<Pending>,
         alarm: &Alarm,
-        confirmed: &AtomicBool,
+        heard: &Heard,
     ) -> Result<(), Error> {
-        while self.receiver.lock().await.recv_many(batch, BATCH).await > 0 {
+        while receiver.lock().await.recv_many(batch, BATCH).await > 0 {
             batch.retain(Pending::is_wanted);
-            let receipts = self.publish_all(channel, batch.iter(), alarm).await?;
+            let receipts = self.publish_all(&channel, batch.iter(), alarm).await?;
+            if receipts.iter().any(Receipt::is_word) {
+                heard.now();
+            }
+            let is_spent = !receipts.iter().all(Receipt::is_word);
             for (pending, receipt) in batch.drain(..).zip(receipts) {
                 pending.settle(receipt, &self.metrics);
             }
-            confirmed.store(true, Ordering::Relaxed);
+            if is_spent {
+                // Where others are confirmed it is the queue that does not answer, and not the broker.
+                if !heard.within(self.config.confirm_timeout) {
+                    return Err(self.unconfirmed());
+                }
+                // The one before is closed as it is dropped; the broker says nothing to that while its queue is silent.
+                channel = batch::open(connection).await?;
+            }
         }
         Ok(())
     }
 
     async fn publish_what_is_left(
         &mut self,
-        channel: &Channel,
+        connection: &Connection,
         link: &mut Link,
         backoff: &mut Backoff,
     ) -> Result<(), Error> {
-        let alarm = link.alarm();
+        let (alarm, channel) = (link.alarm(), batch::open(connection).await?);
         loop {
             self.forget_the_unwanted();
             let Some(first) = self.left.front() else { return Ok(()) };
             let published = tokio::select! {
-                published = self.publish_all(channel, std::iter::once(first), &alarm) => published,
+                published = self.publish_all(&channel, std::iter::once(first), &alarm) => published,
                 error = link.failed() => Err(error),
             };
             match published {
-                Ok(receipts) => {
+                Ok(receipts) if receipts.iter().all(Receipt::is_word) => {
                     for (pending, receipt) in self.left.drain(..1).zip(receipts) {
                         pending.settle(receipt, &self.metrics);
                     }
                     backoff.reset();
+                }
+                // Whoever is behind it has waited long enough: each is tried again by its caller, apart.
+                Ok(_) => {
+                    self.left.drain(..).for_each(|pending| pending.settle(Receipt::Unconfirmed, &self.metrics));
+                    return Ok(());
                 }
                 Err(error) => {
                     self.blame_the_first(&error);
@@ -199,20 +250,18 @@ impl Task {
         alarm: &Alarm,
     ) -> Result<Vec<Receipt>, Error> {
         let limit = self.config.confirm_timeout;
-        let all = batch::publish(channel, pending.map(|pending| &pending.message));
-        tokio::pin!(all);
-        let mut deadline = Instant::now() + limit;
-        loop {
-            tokio::select! {
-                receipts = &mut all => return receipts,
-                () = tokio::time::sleep_until(deadline) => {
-                    if !alarm.is_raised() {
-                        return Err(Error::Timeout(limit, "publish"));
-                    }
-                    deadline = Instant::now() + limit;
-                }
+        let over = async {
+            tokio::time::sleep(limit).await;
+            while alarm.is_raised() {
+                tokio::time::sleep(limit).await;
             }
-        }
+        };
+        let receipts = batch::publish(channel, pending.map(|pending| &pending.message), over).await?;
+        receipts.ok_or_else(|| self.unconfirmed())
+    }
+
+    fn unconfirmed(&self) -> Error {
+        Error::Timeout(self.config.confirm_timeout, "publish")
     }
 
     fn forget_the_unwanted(&mut self) {
@@ -220,17 +269,47 @@ impl Task {
     }
 
     /// A message that was alone when its session ended may be the reason. Where the broker says so it is. Else the link may
-    /// be, and as often as it likes: then its caller is to try again, as with a queue that is full.
+    /// be, and as often as it likes: then its caller is to try again.
     fn blame_the_first(&mut self, error: &Error) {
         let Some(mut pending) = self.left.pop_front() else { return };
         pending.killed += 1;
         let receipt = match error.is_soft(AMQPSoftError::PRECONDITIONFAILED) {
             true => Receipt::Untakable,
-            false if pending.killed >= KILLS => Receipt::Refused,
+            false if pending.killed >= KILLS => Receipt::Ends,
             false => return self.left.push_front(pending),
         };
         warn!(message.id = pending.message.id, error = chain(error), "the broker does not take this message");
         pending.settle(receipt, &self.metrics);
+    }
+}
+
+impl Receipt {
+    /// Whether the broker has said what became of it.
+    fn is_word(&self) -> bool {
+        !matches!(self, Self::Unconfirmed | Self::Ends)
+    }
+}
+
+/// When the broker has confirmed something on this connection.
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Option<Instant>>);
+
+impl Heard {
+    fn now(&self) {
+        *self.at() = Some(Instant::now());
+    }
+
+    fn anything(&self) -> bool {
+        self.at().is_some()
+    }
+
+    fn within(&self, limit: Duration) -> bool {
+        self.at().is_some_and(|at| at.elapsed() < limit)
+    }
+
+    fn at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        // One assignment: a panic leaves nothing half done.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -245,6 +324,7 @@ impl Pending {
             Receipt::Delivered => "delivered",
             Receipt::Unroutable { .. } => "returned",
             Receipt::Refused | Receipt::Untakable => "refused",
+            Receipt::Unconfirmed | Receipt::Ends => "unconfirmed",
         };
         Metrics::count(&metrics.events_published, "result", word);
         // A caller that has gone does not want to know.

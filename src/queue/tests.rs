@@ -76,11 +76,11 @@ fn a_request_that_a_lane_holds_is_read_as_it_came_and_parked_in_the_same_form() 
     assert_eq!(arrival.received_at, "2026-11-24T10:00:00Z".parse::<Timestamp>().unwrap());
     assert_eq!(arrival.tracestate.as_deref(), Some("a=b"));
     // All else is there too, or it would not come out again.
-    let again = pending::message(arrival, "default", "jobquay", false);
+    let again = pending::message(arrival, &stored.message_id, "default", "jobquay", false);
     stored.assert_is(&again);
     assert_eq!(again.routing_key, "jobquay.pending.default");
     assert!(!arrival.in_doubt);
-    let in_doubt = pending::message(arrival, "default", "jobquay", true);
+    let in_doubt = pending::message(arrival, &stored.message_id, "default", "jobquay", true);
     let added: Vec<_> = in_doubt.headers.iter().filter(|header| !again.headers.contains(header)).collect();
     assert_eq!(added, [&("jobquay-in-doubt", "true".to_owned())]);
 }

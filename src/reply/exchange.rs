@@ -35,7 +35,8 @@ impl Exchange {
             mandatory: false,
             ..message(event, body)
         };
-        if publisher.publish(message).await? == Receipt::Refused {
+        let receipt = publisher.publish(message).await?;
+        if matches!(receipt, Receipt::Refused | Receipt::Unconfirmed | Receipt::Ends) {
             warn!(exchange = self.name, rest = ?REST, "the exchange of `events.exchange` takes nothing; leaving it alone");
             *self.lock() = Instant::now().checked_add(REST);
         }

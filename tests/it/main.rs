@@ -57,4 +57,5 @@ mod results;
 mod seed_job;
 mod set_aside;
 mod shipped;
+mod silent_queue;
 mod upgrade;

@@ -6,6 +6,7 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::support::raw_amqp::{Peer, Properties};
+use crate::support::stack::STACK;
 use crate::support::{Request, World, eventually};
 
 /// The messages in the dead queue, once there are `count` of them.
@@ -67,6 +68,21 @@ async fn a_body_that_is_no_text_and_has_no_reply_address_goes_to_the_dead_queue_
         (&json!("/wB7"), &json!("base64")),
         "the body as it came"
     );
+}
+
+/// Sent again from there it is the same request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_event_goes_to_the_dead_queue_under_its_own_id() {
+    let world = World::new("dead-event").await;
+    let policy = STACK.dir.join(format!("{}.yaml", world.name));
+    std::fs::write(&policy, "policies: [{name: nobody, users: ['nobody']}]\n").expect("a policy file");
+    let _dispatcher = world.dispatcher_with(&[&format!("policy.file={}", policy.display())]).await;
+    let data = json!({"template": "script", "params": {"script": "echo"}});
+    let body = json!({"specversion": "1.0", "source": "//shop", "id": "42", "type": "order", "data": data});
+    world.producer().await.send_event(&body).await;
+    let dead = dead(&world, 1).await;
+    assert_eq!(dead[0]["properties"]["message_id"], "//shop/42");
+    assert_eq!(dead[0]["properties"]["headers"]["jobquay-code"], "reply_to.denied");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,8 +5,10 @@
 //! there, so are all its returns, and these are told apart by message id. So a channel has one batch under way at a time.
 
 use std::collections::HashMap;
+use std::pin::pin;
 
-use futures_util::future::try_join_all;
+use futures_util::FutureExt;
+use futures_util::future::{Either, select, try_join_all};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection, PublisherConfirm};
 
@@ -20,22 +22,42 @@ pub(super) async fn open(connection: &Connection) -> Result<Channel, Error> {
     Ok(channel)
 }
 
-/// What became of each message, in their order.
+/// What became of each message, in their order. What is not confirmed when `over` resolves is [`Receipt::Unconfirmed`], and
+/// the channel is of no more use then. (By the confirm of a message its own return is among those that were handed out, so
+/// of the others the truth is known.) `None` where not even all was written by then.
 pub(super) async fn publish<'a>(
     channel: &Channel,
     messages: impl Iterator<Item = &'a Message> + Clone,
-) -> Result<Vec<Receipt>, Error> {
-    let written = try_join_all(messages.clone().map(|message| write(channel, message))).await?;
+    over: impl Future<Output = ()>,
+) -> Result<Option<Vec<Receipt>>, Error> {
+    let mut over = pin!(over);
+    let writing = try_join_all(messages.clone().map(|message| write(channel, message)));
+    let written = match select(pin!(writing), &mut over).await {
+        Either::Left((written, _)) => written?,
+        Either::Right(_) => return Ok(None),
+    };
+    let mut is_over = false;
     let mut returned = HashMap::new();
     let mut verdicts = Vec::with_capacity(written.len());
     for confirm in written {
-        let confirmation = match confirm {
-            Some(confirm) => Some(confirm.await.map_err(failed)?),
-            None => None,
+        let Some(mut confirm) = confirm else {
+            verdicts.push(Verdict::Unsent);
+            continue;
         };
-        verdicts.push(Verdict::of(confirmation, &mut returned));
+        let in_time = match is_over {
+            true => None,
+            false => match select(&mut confirm, &mut over).await {
+                Either::Left((confirmation, _)) => Some(confirmation),
+                Either::Right(_) => None,
+            },
+        };
+        is_over |= in_time.is_none();
+        verdicts.push(match in_time.or_else(|| confirm.now_or_never()) {
+            Some(confirmation) => Verdict::of(confirmation.map_err(failed)?, &mut returned),
+            None => Verdict::Unconfirmed,
+        });
     }
-    Ok(verdicts.into_iter().zip(messages).map(|(verdict, message)| verdict.receipt(message, &returned)).collect())
+    Ok(Some(verdicts.into_iter().zip(messages).map(|(verdict, message)| verdict.receipt(message, &returned)).collect()))
 }
 
 /// `None` for a message that cannot be put into AMQP's types.
@@ -60,13 +82,13 @@ fn failed(source: lapin::Error) -> Error {
 enum Verdict {
     Confirmed,
     Refused,
+    Unconfirmed,
     Unsent,
 }
 
 impl Verdict {
     /// Reads one confirm, and sets aside whatever message was returned along with it.
-    fn of(confirmation: Option<Confirmation>, returned: &mut HashMap<String, String>) -> Self {
-        let Some(confirmation) = confirmation else { return Self::Unsent };
+    fn of(confirmation: Confirmation, returned: &mut HashMap<String, String>) -> Self {
         let verdict = if confirmation.is_ack() { Self::Confirmed } else { Self::Refused };
         if let Some(message) = confirmation.take_message() {
             let id = message.delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
@@ -80,6 +102,7 @@ impl Verdict {
             (_, Some(reason)) => Receipt::Unroutable { reason: reason.clone() },
             (Self::Confirmed, None) => Receipt::Delivered,
             (Self::Refused, None) => Receipt::Refused,
+            (Self::Unconfirmed, None) => Receipt::Unconfirmed,
             (Self::Unsent, None) => Receipt::Untakable,
         }
     }
