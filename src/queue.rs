@@ -31,6 +31,7 @@ pub use poison::PoisonConsumer;
 pub use publisher::{Publisher, Receipt, publisher};
 pub use session::connect;
 use session::{ending, goodbye};
+pub use sources::LANE_PREFETCH;
 
 /// The queue of requests.
 pub const REQUESTS: &str = "jobquay.requests";

@@ -151,8 +151,10 @@ async fn start(
     // Others take over only when nothing is at work here any more.
     let leave = CancellationToken::new();
     tasks.spawn("members", membership.run(leave.clone()));
+    let known = completion.jobs.clone();
     let sightings = watch(&clients, health.clone()).inspect(move |sighted| {
         slots.observe(sighted);
+        known.observe(sighted);
         clock.observe(sighted);
     });
     tasks.spawn("completion", {

@@ -16,10 +16,14 @@ use crate::cluster::Sighted;
 use crate::domain::job;
 use crate::domain::lanes::{Candidate, Lanes, Rate, Ticket};
 use crate::members::Duty;
+use crate::queue::LANE_PREFETCH;
 use crate::telemetry::metrics::Metrics;
 
 /// While somebody waits, what time alone frees is given this often.
 const TICK: Duration = Duration::from_millis(100);
+
+/// For so long all of a lane that is here may be held up by limits of its own before a part of it makes room.
+const CROWDED: Duration = Duration::from_secs(5);
 
 /// All slots of this dispatcher.
 #[derive(Debug, Clone)]
@@ -59,6 +63,8 @@ pub enum Turn {
     Begin(Slot),
     /// Something has changed: a Job of its key lives, or somebody has cancelled it.
     LookAgain,
+    /// It is held up by a limit of its own, and keeps others of its lane out: to the end of that.
+    MakeRoom,
 }
 
 /// The leave to begin one Job. Dropped, it is given to the next.
@@ -81,13 +87,31 @@ impl Slots {
         let ticks = async {
             loop {
                 self.0.waits.notified().await;
+                let mut crowded = None;
                 while !self.state().waiting.is_empty() {
                     tokio::time::sleep(TICK).await;
                     self.give();
+                    self.make_room(&mut crowded);
                 }
             }
         };
         stop.run_until_cancelled(ticks).await;
+    }
+
+    /// The broker hands over no more of a lane than it may have in hand: where all of that is held up while a slot is free,
+    /// others come into the place of a part of it.
+    fn make_room(&self, since: &mut Option<Instant>) {
+        let mut state = self.state();
+        let crowd = state.lanes.crowd(LANE_PREFETCH.into());
+        if crowd.is_empty() {
+            *since = None;
+        } else if since.get_or_insert_with(Instant::now).elapsed() > CROWDED {
+            *since = None;
+            for ticket in crowd {
+                state.lanes.leave(ticket);
+                state.wake(ticket, Turn::MakeRoom);
+            }
+        }
     }
 
     /// Waits until the Jobs that live are known.
@@ -104,6 +128,18 @@ impl Slots {
     /// Whether a Job of this name lives; who wants the same joins it.
     pub fn lives(&self, job: &str) -> bool {
         self.state().lanes.lives(job)
+    }
+
+    /// The API server says that this Job has ended, whatever the watch has shown of it so far.
+    pub fn is_gone(&self, uid: &str) {
+        self.state().lanes.gone(uid);
+        self.give();
+    }
+
+    /// The API server says that no Job has this name.
+    pub fn none_is_called(&self, job: &str) {
+        self.state().lanes.none_is_called(job);
+        self.give();
     }
 
     /// A slot, where one is free at once.

@@ -14,7 +14,7 @@ use super::join::{JoinVerdict, Joiner, Target};
 use super::known::Known;
 use super::pages::Pages;
 use super::placement::{Claim, Placement};
-use super::{Clients, Error, Sighting, call};
+use super::{Clients, Error, Sighted, Sighting, call};
 use crate::crash;
 use crate::domain::event::JobInfo;
 use crate::domain::job::{Load, Standing, attempts, finalizer_index, holds_claim, load, standing};
@@ -61,6 +61,13 @@ impl Jobs {
             named => named.unwrap_or(&self.shared.clients.namespaces.own).into(),
         };
         Self { namespace, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Follows what the watch sees: what is gone is joined no more. (A full one would be sent its waiters until then.)
+    pub fn observe(&self, sighted: &Sighted) {
+        if let Sighted::Closed { uid } = sighted {
+            self.shared.known.forget_uid(uid);
+        }
     }
 
     /// The Jobs of each namespace that the dispatcher works in.
@@ -128,7 +135,7 @@ impl Jobs {
         }
     }
 
-    /// Joins the Job that lives; [`Placement::Moved`] where there is none.
+    /// Joins the Job that lives; [`Placement::Gone`] where there is none.
     pub async fn join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
         // Whoever may stand there already, or wants to know more of it, has to read it.
         let needs_no_look = claim.may_join && !claim.earlier.is_possible() && !claim.wants_new;
@@ -141,7 +148,7 @@ impl Jobs {
         }
         match self.get(&plan.name()).await? {
             Some(existing) => self.place(&existing, plan, claim).await,
-            None => Ok(Placement::Moved),
+            None => Ok(Placement::Gone),
         }
     }
 

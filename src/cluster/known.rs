@@ -53,6 +53,11 @@ impl Known {
         self.map().retain(|_, job| job.target != *target);
     }
 
+    /// It is gone, whatever it was.
+    pub(super) fn forget_uid(&self, uid: &str) {
+        self.map().retain(|_, job| job.target.uid != uid);
+    }
+
     fn map(&self) -> MutexGuard<'_, HashMap<RequestKey, KnownJob>> {
         // Each change is one insertion or removal, so a panic leaves nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

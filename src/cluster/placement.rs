@@ -28,6 +28,8 @@ pub enum Placement {
     Terminating,
     /// (f) It has changed or gone since it was read.
     Moved,
+    /// There is none to join.
+    Gone,
     /// A join had no answer: the request may stand on the Job.
     Undecided,
     /// This Job will not be created, now or later: it cannot be rendered, or the API server refuses it.

@@ -157,6 +157,20 @@ impl Lanes {
         self.waiting.extract_if(.., |_, candidate| lives(candidate)).map(|(ticket, _)| ticket).collect()
     }
 
+    /// The younger half of each lane of which `hand` requests are here, while there is a slot that none of them may take:
+    /// somebody who may could be behind them.
+    pub fn crowd(&self, hand: usize) -> Vec<Ticket> {
+        if !self.has_slot() {
+            return Vec::new();
+        }
+        let mut lanes: BTreeMap<&str, Vec<Ticket>> = BTreeMap::new();
+        for (ticket, candidate) in &self.waiting {
+            lanes.entry(&candidate.occupant.lane).or_default().push(*ticket);
+        }
+        let full = lanes.into_values().filter(|here| here.len() >= hand);
+        full.flat_map(|mut here| here.split_off(here.len() / 2)).collect()
+    }
+
     /// What was begun has become the Job `uid`.
     pub fn became(&mut self, ticket: Ticket, uid: &str) {
         if let Some(occupant) = self.release(ticket)
@@ -210,6 +224,13 @@ impl Lanes {
         }
     }
 
+    /// No Job has this name. One that is created in this moment is held again when the watch shows it.
+    pub fn none_is_called(&mut self, job: &str) {
+        let called = self.live.iter().filter(|(_, occupant)| occupant.job == job);
+        let gone: Vec<_> = called.map(|(uid, _)| uid.clone()).collect();
+        gone.iter().for_each(|uid| self.gone(uid));
+    }
+
     /// The watch lists a namespace anew: what it does not show again by [`Self::listed`] has gone meanwhile.
     pub fn relisting(&mut self, namespace: &str) {
         let there = self.live.iter().filter(|(_, occupant)| occupant.namespace == namespace);
@@ -250,9 +271,15 @@ impl Lanes {
         };
         let count = |counts: &HashMap<String, u32>, name: &str| counts.get(name).copied().unwrap_or_default();
         let producer = candidate.occupant.producer.as_deref().unwrap_or_default();
-        below(self.limit, &|taken| taken.all)
+        self.has_slot()
             && below(candidate.template_limit, &|taken| count(&taken.templates, &candidate.occupant.template))
             && below(candidate.producer_limit, &|taken| count(&taken.producers, producer))
+    }
+
+    /// Whether the limit for all lanes leaves one.
+    fn has_slot(&self) -> bool {
+        let taken = u64::from(self.taken.all) + u64::from(self.others) * u64::from(self.hidden.all);
+        self.limit.is_none_or(|limit| taken < limit.into())
     }
 
     fn taken_by(&self, lane: &str) -> u32 {

@@ -32,6 +32,10 @@ impl Patience {
         }
     }
 
+    pub(super) fn has_lasted(&self, time: Duration) -> bool {
+        self.begun.elapsed() >= time
+    }
+
     /// Resolves when the delivery was held too long, or when the process stops.
     pub(super) async fn over(&self, stop: &CancellationToken) -> Unsettled {
         tokio::select! {

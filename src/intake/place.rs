@@ -45,31 +45,43 @@ impl Intake {
                 return Ok(Decision::Expired(deadline));
             }
             let (looked_up, stands) = self.stands(&quest).await?;
-            let tried = match stands {
+            let decision = match stands {
                 // It is the Job that answers. What the cache says may be of another run.
-                Ok(Some(placement)) => Ok(placement),
-                Err(error) => Err(error),
+                Ok(Some(placement)) => Box::pin(self.weigh(&mut quest, Ok(placement))).await?,
+                Err(error) => Box::pin(self.weigh(&mut quest, Err(error))).await?,
                 // What the cache says now comes after the look at the Job, and all that the Job did is in it.
                 Ok(None) => match (self.known(&quest).await, late) {
-                    (Some(known), _) => return Ok(known),
-                    (None, Some(deadline)) => return Ok(Decision::Expired(deadline)),
-                    (None, None) => match self.leave(&mut quest).await? {
-                        Leave::Begin(slot, leader) => self.begin(&mut quest, slot, leader, looked_up).await,
-                        Leave::Join => {
-                            self.jobs_of(plan).join(plan, &quest.claim(looked_up)).await.map_err(Unplaced::from)
-                        }
-                        Leave::Park => match self.park(&quest).await {
-                            Ok(()) => return Ok(Decision::Parked),
-                            Err(error) => Err(error),
-                        },
-                        Leave::LookAgain => continue,
-                    },
+                    (Some(known), _) => Some(known),
+                    (None, Some(_)) if quest.may_be_placed_yet() => {
+                        quest.patience.wait(&self.stop).await?;
+                        None
+                    }
+                    (None, Some(deadline)) => Some(Decision::Expired(deadline)),
+                    (None, None) => Box::pin(self.try_place(&mut quest, looked_up)).await?,
                 },
             };
-            if let Some(decision) = self.weigh(&mut quest, tried).await? {
+            if let Some(decision) = decision {
                 return Ok(decision);
             }
         }
+    }
+
+    /// One try to find a place on a Job or in a lane; `None` for another round.
+    async fn try_place(&self, quest: &mut Quest<'_>, looked_up: Instant) -> Result<Option<Decision>, Unsettled> {
+        let tried = match self.leave(quest).await? {
+            Leave::Begin(slot, leader) => self.begin(quest, slot, leader, looked_up).await,
+            Leave::Join => {
+                let claim = quest.claim(looked_up);
+                self.jobs_of(quest.plan).join(quest.plan, &claim).await.map_err(Unplaced::from)
+            }
+            Leave::Park => match self.park(quest).await {
+                Ok(()) => return Ok(Some(Decision::Parked)),
+                Err(error) => Err(error),
+            },
+            Leave::LookAgain => return Ok(None),
+        };
+        quest.has_tried(&tried);
+        self.weigh(quest, tried).await
     }
 
     /// What is known of the request without a look at its Job: that it was answered, the result, or that
@@ -83,6 +95,10 @@ impl Intake {
         }
         if request.cache.mode == CacheMode::Only {
             return Some(rejected(Code::CacheMiss, "no cached result, and `cache.mode` is `only`"));
+        }
+        // One that may stand on a Job is taken off it, once it is known to.
+        if quest.may_be_placed_yet() {
+            return None;
         }
         self.cancellation(request).await.map(Decision::Cancelled)
     }
@@ -108,15 +124,13 @@ impl Intake {
     /// The place that an earlier try has found, if there was one; the look costs nothing where there was none. With the
     /// time from before it, which is that of the whole round: so no lookup is older than it counts.
     async fn stands(&self, quest: &Quest<'_>) -> Result<(Instant, Result<Option<Placement>, Unplaced>), Unsettled> {
-        let turn = match quest.earlier.is_possible() {
-            true => Some(self.turn(&quest.patience).await?),
-            false => None,
-        };
-        let looked_up = Instant::now();
-        let stands = self.jobs_of(quest.plan).stands(quest.plan, &quest.claim(looked_up)).await;
-        if let Some(turn) = turn {
-            turn.ends(&stands);
+        if !quest.earlier.is_possible() {
+            return Ok((Instant::now(), Ok(None)));
         }
+        let turn = self.turn(&quest.patience).await?;
+        let looked_up = Instant::now();
+        let stands = Box::pin(self.jobs_of(quest.plan).stands(quest.plan, &quest.claim(looked_up))).await;
+        turn.ends(&stands);
         Ok((looked_up, stands.map_err(Unplaced::from)))
     }
 
@@ -135,7 +149,15 @@ impl Intake {
         tried: Result<Placement, Unplaced>,
     ) -> Result<Option<Decision>, Unsettled> {
         match tried {
-            Ok(Placement::Ended { uid }) => quest.in_the_way = Some(uid),
+            // The watch may be behind: it must not send the request to that Job again.
+            Ok(Placement::Ended { uid }) => {
+                self.slots.is_gone(&uid);
+                quest.in_the_way = Some(uid);
+            }
+            Ok(Placement::Gone) => {
+                self.slots.none_is_called(&quest.plan.name());
+                quest.patience.wait(&self.stop).await?;
+            }
             Ok(Placement::TooSlow) => {}
             Ok(Placement::Terminating | Placement::Moved) => quest.patience.wait(&self.stop).await?,
             Ok(Placement::Undecided) => {
@@ -144,8 +166,15 @@ impl Intake {
             }
             Ok(Placement::Full(target)) => match self.overflow(&quest.waiter, target).await {
                 Ok(true) => return self.placed(quest).await.map(Some),
-                Ok(false) => quest.patience.wait(&self.stop).await?,
-                Err(error) => self.pause(quest, error).await?,
+                // Whoever has completed that Job may have read the copy, and told its outcome.
+                Ok(false) => {
+                    quest.is_in_doubt();
+                    quest.patience.wait(&self.stop).await?;
+                }
+                Err(error) => {
+                    quest.is_in_doubt();
+                    self.pause(quest, error).await?;
+                }
             },
             Ok(Placement::Created { .. } | Placement::Joined) => return self.placed(quest).await.map(Some),
             Ok(Placement::Answered) => return Ok(Some(Decision::Answered)),
@@ -162,6 +191,9 @@ impl Intake {
             Err(error) => {
                 if let Some(failure) = quest.out_of_quota(&error) {
                     return Ok(Some(Decision::Failed(Box::new(failure))));
+                }
+                if quest.makes_room(&error) && self.park(quest).await.is_ok() {
+                    return Ok(Some(Decision::Parked));
                 }
                 self.pause(quest, error).await?;
             }
@@ -247,13 +279,15 @@ impl Intake {
             }
         };
         tokio::select! {
-            turn = self.slots.turn(ticket, candidate, &request.waiter.request_id) => {
+            turn = self.slots.turn(ticket, candidate, &request.waiter.request_id) => Ok(match turn {
                 // The lookup is as old as the wait; with the slot in hand it is made again.
-                if let Turn::Begin(slot) = turn {
+                Turn::Begin(slot) => {
                     quest.slot = Some(slot);
+                    Leave::LookAgain
                 }
-                Ok(Leave::LookAgain)
-            }
+                Turn::LookAgain => Leave::LookAgain,
+                Turn::MakeRoom => Leave::Park,
+            }),
             () = late => Ok(Leave::LookAgain),
             held = quest.patience.over(&self.stop) => Err(held),
         }

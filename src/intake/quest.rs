@@ -16,6 +16,9 @@ use crate::slots::Slot;
 /// An API server gives up on a call after 60 s, and then it has taken effect or never will.
 const UNDECIDED_FOR: Duration = Duration::from_secs(75);
 
+/// A request that the API server keeps from its place for so long waits in its lane.
+const ROOM_AFTER: Duration = Duration::from_secs(3);
+
 /// Why a request found no place this time; it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unplaced {
@@ -39,6 +42,8 @@ pub(super) struct Quest<'a> {
     pub(super) earlier: Earlier,
     /// Since when a call may have taken effect that had no answer.
     pub(super) undecided: Option<Instant>,
+    /// When a write from here had no answer last.
+    unanswered: Option<Instant>,
     /// Since when a quota has kept the Job from being created.
     over_quota: Option<Instant>,
     pub(super) patience: Patience,
@@ -54,7 +59,8 @@ impl<'a> Quest<'a> {
             slot: None,
             in_the_way: None,
             earlier: request.earlier,
-            undecided: request.redelivered.then(Instant::now),
+            undecided: (request.redelivered || request.parked).then(Instant::now),
+            unanswered: None,
             over_quota: None,
             patience: Patience::new(),
         }
@@ -71,6 +77,19 @@ impl<'a> Quest<'a> {
         }
     }
 
+    /// Follows what became of a write.
+    pub(super) fn has_tried<T>(&mut self, tried: &Result<T, Unplaced>) {
+        if matches!(tried, Err(Unplaced::Cluster(error)) if error.is_unanswered()) {
+            self.unanswered = Some(Instant::now());
+        }
+    }
+
+    /// Whether it may still come to stand on a Job by a write from here that had no answer: until that has taken effect or
+    /// never will, no end of the request is final.
+    pub(super) fn may_be_placed_yet(&self) -> bool {
+        self.unanswered.is_some_and(|since| since.elapsed() < UNDECIDED_FOR)
+    }
+
     /// A call for the request had no answer, and may have put it on a Job.
     pub(super) fn is_in_doubt(&mut self) {
         self.earlier = self.earlier.or_since(self.waiter.received_at);
@@ -84,6 +103,14 @@ impl<'a> Quest<'a> {
         let start = self.plan.limits.start;
         (since.elapsed() >= start)
             .then(|| Failure::of_result(FailureCode::StartQuota, format!("no room within {start:?}: {why}")))
+    }
+
+    /// Whether it is to wait in its lane for the API server to come back: in hand, it and its like would keep out those
+    /// that the cache can answer. Also without that lane's queue it waits.
+    pub(super) fn makes_room(&self, error: &Unplaced) -> bool {
+        let of_cluster = matches!(error, Unplaced::Cluster(error) if error.quota().is_none());
+        let may_go = !self.request.parked && !self.may_be_placed_yet();
+        of_cluster && may_go && self.patience.has_lasted(ROOM_AFTER)
     }
 
     /// For a slot.

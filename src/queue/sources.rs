@@ -11,7 +11,7 @@ use super::acks::{Acknowledger, Ledger, ledger};
 use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, pending_queue, short};
 
 /// Requests of one lane that wait in hand; those that are held up by a limit of their own let others pass.
-const LANE_PREFETCH: u16 = 64;
+pub const LANE_PREFETCH: u16 = 64;
 
 /// What is worth taking at once: more wakes nobody less often.
 const HANDFUL: usize = 64;

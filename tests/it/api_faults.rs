@@ -167,3 +167,60 @@ async fn a_create_without_an_answer_is_answered_once_although_its_job_has_ended_
     assert_eq!(recorder.jobs(), faults.len(), "each has run once");
     recorder.assert_sound();
 }
+
+/// The node of the pod does not answer, and the API server says so, each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_no_node_gives_ends_its_request_after_the_grace() {
+    let world = World::new("no-node").await;
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &["results.grace=5s"]).await;
+    let mut producer = world.producer().await;
+    proxy.fault(Calls::Logs, Fault::Says(504), usize::MAX);
+    let event = producer.ask(Request::template("script", &json!({"script": "echo out of reach"}))).await;
+    assert_eq!((event.state(), event.error("code")), ("failed", &json!("result.unreadable")), "{}", event.data());
+    assert!(proxy.heal() > 1);
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_the_api_server_keep_none_out_that_the_cache_answers() {
+    let world = World::new("room-for-hits").await;
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &["amqp.prefetch=4"]).await;
+    let (mut kept, mut others) = (world.producer().await, world.producer().await);
+    let request = |text: &str| Request::template("script", &json!({"script": format!("echo {text}")}));
+    assert_eq!(kept.ask(request("kept")).await.state(), "succeeded");
+    proxy.fault(Calls::Any, Fault::Says(503), usize::MAX);
+    let mut owed = HashSet::new();
+    for number in 0..8 {
+        owed.insert(others.send(request(&number.to_string())).await);
+    }
+    let begun = Instant::now();
+    let event = tokio::time::timeout(Duration::from_secs(40), kept.ask(request("kept"))).await;
+    println!("the hit behind 8 misses took {:?}", begun.elapsed());
+    assert_eq!(event.expect("a hit needs no API server").served_by(), "cache");
+    assert!(proxy.heal() > 8);
+    let events = all_answers(&mut others, &owed).await;
+    assert_eq!(events.len(), 8);
+    assert!(events.iter().all(|event| (event.state(), event.served_by()) == ("succeeded", "executed")));
+    world.settled().await;
+}
+
+/// Its connection stalls, the call is given up, and reaches the API server after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_is_carried_out_after_the_deadline_is_told_as_what_it_comes_to_and_nothing_else() {
+    let world = World::new("late-create").await;
+    let recorder = world.recorder();
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
+    let mut producer = world.producer().await;
+    proxy.fault(Calls::Creates, Fault::CommitsLate(Duration::from_secs(8)), 1);
+    let deadline = jiff::Timestamp::now() + Duration::from_secs(2);
+    let body = json!({"template": "script", "params": {"script": "echo late"}, "deadline": deadline.to_string()});
+    let event = producer.ask(Request::json(&body)).await;
+    assert_eq!((event.state(), event.served_by()), ("succeeded", "executed"), "{}", event.data());
+    assert_eq!(proxy.heal(), 1);
+    assert!(producer.event_within(Duration::from_secs(10)).await.is_none());
+    assert_eq!(recorder.jobs(), 1);
+    world.settled().await;
+}

@@ -21,7 +21,7 @@ async fn a_kept_result_is_printed_as_the_worker_left_it_and_removed_by_hand() {
     let known = run(&world, &["cache", "get", key.trim_start_matches("sha256:"), "-o", "json"], "").await;
     let known: Value = serde_json::from_str(&out(&known)).expect("JSON");
     assert_eq!((&known["key"], &known["bytes"], &known["expired"]), (&json!(key), &json!(5), &json!(false)));
-    assert_eq!((&known["sha256"], &known["job"]), (event.result("sha256"), &event.data()["job"]["name"]));
+    assert_eq!((&known["sha256"], &known["job"]), (event.result("sha256"), &event.data()["job"]));
 
     let nobodys = format!("sha256:{}", "0".repeat(64));
     let removed = run(&world, &["cache", "rm", &key, &nobodys], "").await;

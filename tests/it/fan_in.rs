@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
+use crate::support::api_proxy::{ApiProxy, Calls, Fault};
 use crate::support::stack::STACK;
 use crate::support::{Dispatcher, Producer, Request, World, eventually};
 
@@ -167,5 +168,33 @@ async fn a_job_whose_overflow_queue_was_removed_is_still_let_go() {
     world.broker.delete_queue(&queue);
     producer.events(256).await;
     dispatcher.says("the overflow queue was removed").await;
+    world.settled().await;
+}
+
+/// The mark for it is made, and nobody is told so before the Job has ended and is gone: it has been answered by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overflowed_request_whose_mark_was_not_confirmed_is_told_once_and_runs_nothing_more() {
+    let world = World::new("fan-in-doubt").await;
+    let recorder = world.recorder();
+    let proxy = ApiProxy::start(&world).await;
+    let dispatcher = world.dispatcher_in(&proxy.environment(), &["kubernetes.call_timeout=30s"]).await;
+    let mut producer = world.producer().await;
+    let failing = || Request::template("script", &json!({"script": "sleep 15; exit 3"}));
+    let mut owed: HashSet<_> = producer.send_many((0..256).map(|_| failing())).await.into_iter().collect();
+    eventually("all but the first have joined", async || {
+        (dispatcher.metric("jobquay_jobs_joined_total", "") >= 255.0).then_some(())
+    })
+    .await;
+    proxy.fault(Calls::JobPatches, Fault::CommitsAndHangs, 1);
+    let doubtful = producer.send(failing()).await;
+    owed.insert(doubtful.clone());
+    let mut events = all_answers(&mut producer, &owed).await;
+    assert_eq!(proxy.heal(), 1, "the mark");
+    while let Some(event) = producer.event_within(Duration::from_secs(35)).await {
+        events.push(event);
+    }
+    assert_agreement(&events);
+    assert_eq!(events.iter().filter(|event| event.request_id() == doubtful).count(), 1);
+    assert_eq!(recorder.jobs(), 1);
     world.settled().await;
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
+use crate::support::stack::STACK;
 use crate::support::{Dispatcher, Request, World, eventually};
 
 fn script(text: &str) -> Request {
@@ -69,6 +70,27 @@ async fn a_template_that_is_full_lets_others_pass() {
     parked(&dispatcher, 4.0).await;
     let quick = producer.ask(script("echo quick")).await;
     assert_eq!(quick.state(), "succeeded");
+    assert_eq!(live_jobs(&world).await, 2);
+}
+
+/// Of a lane only so much is in hand, and all of that may be held up by a limit of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_is_full_lets_those_pass_that_are_far_behind_it_in_its_own_lane() {
+    let world = World::new("lanes-behind").await;
+    let policy = STACK.dir.join(format!("{}.yaml", world.name));
+    let all_in_bulk = "policies: [{name: all, users: ['.*'], templates: ['.*'], reply_to: ['.*'], lane: bulk}]\n";
+    std::fs::write(&policy, all_in_bulk).expect("a policy file");
+    let dispatcher =
+        world.dispatcher_with(&[&format!("policy.file={}", policy.display()), "limits.in_flight=10"]).await;
+    let (flood, mut calm) = (world.producer().await, world.producer().await);
+    flood.send_many((0..150).map(|index| narrow(&format!("sleep 60; echo {index}")))).await;
+    parked(&dispatcher, 148.0).await;
+    let begun = Instant::now();
+    let id = calm.send(script("echo quick")).await;
+    let event =
+        calm.event_within(Duration::from_secs(55)).await.expect("an answer before a slot of the others is free");
+    println!("passed 148 in {:?}", begun.elapsed());
+    assert_eq!((event.state(), event.request_id()), ("succeeded", id.as_str()));
     assert_eq!(live_jobs(&world).await, 2);
 }
 
@@ -223,5 +245,30 @@ async fn a_request_that_is_sent_again_under_its_id_and_waits_in_its_lane_is_answ
     parked(&dispatcher, 1.0).await;
     let events = producer.events(2).await;
     assert_eq!(events.iter().map(|event| event.state()).collect::<Vec<_>>(), ["succeeded", "failed"]);
+    world.settled().await;
+}
+
+/// It has no `message_id`, and the id that it brings is in its body: the lane must not give it another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_event_is_told_under_its_own_id_after_its_lane_too() {
+    let world = World::new("lane-event").await;
+    let dispatcher = world.dispatcher_with(&["limits.in_flight=1"]).await;
+    let mut producer = world.producer().await;
+    let first = producer.send(script("sleep 3")).await;
+    world.running_pod().await;
+    let data = json!({"template": "script", "params": {"script": "echo parked"}, "events": "all"});
+    producer
+        .send_event(&json!({"specversion": "1.0", "source": "//shop", "id": "42", "type": "order", "data": data}))
+        .await;
+    parked(&dispatcher, 1.0).await;
+    let mut told = Vec::new();
+    while told.last().is_none_or(|(_, state)| state != "succeeded") {
+        let event = producer.event().await;
+        if event.request_id() != first {
+            told.push((event.request_id().to_owned(), event.state().to_owned()));
+        }
+    }
+    assert!(told.iter().all(|(id, _)| id == "//shop/42"), "{told:?}");
+    assert_eq!(told[0].1, "accepted");
     world.settled().await;
 }

@@ -172,3 +172,33 @@ fn what_the_watch_has_shown_for_a_while_is_known_to_the_other_members_too() {
     lanes.gone("u3");
     assert!(lanes.take(at(5), &job("j5")), "nobody counts what has gone before it was shown");
 }
+
+#[test]
+fn a_job_that_the_watch_has_lost_sight_of_holds_neither_its_name_nor_a_slot() {
+    let mut lanes = lanes(1, &[]);
+    lanes.relisting("work");
+    assert!(lanes.take(at(1), &candidate("a", "t", "p", "j1")));
+    // It came and went before the list was made, and the watch begins after that.
+    lanes.became(at(1), "u1");
+    lanes.listed("work");
+    assert!(lanes.lives("j1") && !lanes.take(at(2), &candidate("a", "t", "p", "j2")));
+    lanes.none_is_called("j2");
+    assert!(lanes.lives("j1"));
+    lanes.none_is_called("j1");
+    assert!(!lanes.lives("j1") && lanes.take(at(2), &candidate("a", "t", "p", "j1")));
+}
+
+#[test]
+fn those_whose_own_limit_holds_them_up_make_room_where_they_are_all_there_is_and_a_slot_is_free() {
+    let mut lanes = lanes(2, &[]);
+    let limited = |job: u64| Candidate { template_limit: Some(1), ..candidate("a", "t", "p", &format!("j{job}")) };
+    for ticket in 1..=5 {
+        lanes.wait(at(ticket), limited(ticket));
+    }
+    assert_eq!(granted(&mut lanes), [1]);
+    assert_eq!(lanes.crowd(5), [], "there may be none behind four");
+    assert_eq!(lanes.crowd(4), [at(4), at(5)]);
+    lanes.wait(at(6), candidate("b", "u", "p", "j6"));
+    assert_eq!(granted(&mut lanes), [6]);
+    assert_eq!(lanes.crowd(4), [], "there is no slot for anybody");
+}

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -55,6 +56,8 @@ pub(crate) enum Fault {
     Resets,
     /// It is carried out, and never answered.
     CommitsAndHangs,
+    /// It is never answered, and carried out after so long.
+    CommitsLate(Duration),
     Hangs,
     Slow(Duration),
     /// Calls are worked on one after the other, each for so long, those too whose caller has gone.
@@ -164,6 +167,15 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
         Some(Fault::Says(code)) => return Ok(status(code)),
         Some(Fault::Resets) => return Err(io::ErrorKind::ConnectionReset.into()),
         Some(Fault::Hangs) => std::future::pending().await,
+        Some(Fault::CommitsLate(delay)) => {
+            let (head, body) = read(request).await?;
+            // Whoever has asked may have gone.
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                send(head, body, upstream).await.map(drop)
+            });
+            return std::future::pending().await;
+        }
         Some(Fault::Slow(delay)) => tokio::time::sleep(delay).await,
         Some(Fault::Crowded(each)) => {
             let crowd = Arc::clone(&state.lock().expect("nobody panics with it").crowd);
@@ -220,8 +232,16 @@ fn calls_of(request: &Request<Incoming>) -> Vec<Calls> {
 }
 
 async fn forward(request: Request<Incoming>, upstream: Client) -> io::Result<Response<Body>> {
-    let (parts, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let (head, body) = read(request).await?;
+    send(head, body, upstream).await
+}
+
+async fn read(request: Request<Incoming>) -> io::Result<(Parts, Bytes)> {
+    let (head, body) = request.into_parts();
+    Ok((head, body.collect().await.map_err(io::Error::other)?.to_bytes()))
+}
+
+async fn send(parts: Parts, body: Bytes, upstream: Client) -> io::Result<Response<Body>> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut onward = Request::builder().method(parts.method).uri(path);
     for name in ["content-type", "accept"] {
