@@ -181,7 +181,7 @@ pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>,
 async fn look(clock: Clock, jobs: Jobs, sighting: Sighting) {
     if let Err(error) = give_up_if_overdue(&jobs, &sighting, &clock.time).await {
         // What this process may not see says nothing of how old the rest is.
-        if !error.is_turned_away() {
+        if !error.is_refused() {
             clock.disturb(&sighting.namespace, clock.time.now());
         }
         warn!(job.name = sighting.name, error = chain(&error), "cannot look at a Job that takes long; trying again");

@@ -31,7 +31,7 @@ impl Jobs {
             match jobs.waiters_of_here(request_id).await {
                 Ok(here) => found.extend(here),
                 // Nothing of what runs there is told either, and the log says so all the time.
-                Err(error) if error.is_turned_away() && !self.namespaces().further.is_empty() => {
+                Err(error) if error.is_refused() && !self.namespaces().further.is_empty() => {
                     warn!(namespace = jobs.namespace(), error = chain(&error), "cannot look for a request here");
                 }
                 Err(error) => return Err(error),

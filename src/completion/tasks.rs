@@ -95,12 +95,12 @@ impl Tasks {
         self.surveys.spawn(Arc::clone(&self.completion).survey(self.duty.owns(orphans)));
     }
 
-    /// All whose completion may begin here: when shards or a look over have come.
     /// Follows a look over all open Jobs.
     pub(super) fn found(&mut self, ended: Vec<Sighting>) {
         self.list.found(ended, &self.duty);
     }
 
+    /// All whose completion may begin here: when shards or a look over have come.
     pub(super) fn complete_all(&mut self) {
         for uid in self.list.all_due(&self.duty) {
             self.complete(&uid, Progress::default());

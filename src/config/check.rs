@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Config;
 use crate::domain::names::is_label;
+use crate::domain::template::check_limit;
 
 /// A key for HMAC-SHA256 is as long as what it makes, 32 bytes, or guessing the key is less work.
 const MIN_HMAC_KEY: usize = 32;
@@ -85,9 +86,7 @@ impl Config {
         for (name, limit) in
             [("limits.start", limits.start), ("limits.image_pull", limits.image_pull), ("limits.run", limits.run)]
         {
-            if limit.is_zero() || limit.subsec_nanos() > 0 {
-                return Err((name, format!("{limit:?} is not a number of whole seconds, at least `1s`")));
-            }
+            check_limit(limit).map_err(|why| (name, why))?;
         }
         if self.kubernetes.concurrency == 0 {
             return Err(("kubernetes.concurrency", "must be at least 1".into()));

@@ -264,22 +264,21 @@ impl Lanes {
     }
 
     fn has_room(&self, candidate: &Candidate) -> bool {
-        let others = u64::from(self.others);
-        let below = |limit: Option<u32>, of: &dyn Fn(&Taken) -> u32| {
-            let taken = u64::from(of(&self.taken)) + others * u64::from(of(&self.hidden));
-            limit.is_none_or(|limit| taken < limit.into())
-        };
         let count = |counts: &HashMap<String, u32>, name: &str| counts.get(name).copied().unwrap_or_default();
         let producer = candidate.occupant.producer.as_deref().unwrap_or_default();
         self.has_slot()
-            && below(candidate.template_limit, &|taken| count(&taken.templates, &candidate.occupant.template))
-            && below(candidate.producer_limit, &|taken| count(&taken.producers, producer))
+            && self.is_below(candidate.template_limit, |taken| count(&taken.templates, &candidate.occupant.template))
+            && self.is_below(candidate.producer_limit, |taken| count(&taken.producers, producer))
     }
 
     /// Whether the limit for all lanes leaves one.
     fn has_slot(&self) -> bool {
-        let taken = u64::from(self.taken.all) + u64::from(self.others) * u64::from(self.hidden.all);
-        self.limit.is_none_or(|limit| taken < limit.into())
+        self.is_below(self.limit, |taken| taken.all)
+    }
+
+    fn is_below(&self, limit: Option<u32>, of: impl Fn(&Taken) -> u32) -> bool {
+        let taken = u64::from(of(&self.taken)) + u64::from(self.others) * u64::from(of(&self.hidden));
+        limit.is_none_or(|limit| taken < limit.into())
     }
 
     fn taken_by(&self, lane: &str) -> u32 {

@@ -173,7 +173,7 @@ impl Template {
         }
         manifest::check_fields(&document.job, schema)?;
         let limit = |name: &str, text: &Option<String>, default: Duration| match text {
-            Some(text) => parse_limit(text).map_err(|why| format!("limits.{name}: {why}")),
+            Some(text) => parse_duration(text).and_then(check_limit).map_err(|why| format!("limits.{name}: {why}")),
             None => Ok(default),
         };
         Ok(Self {
@@ -246,12 +246,11 @@ pub fn unknown_lane(lane: &str, known: &BTreeSet<String>) -> String {
 }
 
 /// Kubernetes counts in whole seconds, and would give up at once what has none.
-fn parse_limit(text: &str) -> Result<Duration, String> {
-    let limit = parse_duration(text)?;
-    if limit.subsec_nanos() > 0 || limit.is_zero() {
-        return Err(format!("`{text}` is not a number of whole seconds, at least `1s`"));
+pub fn check_limit(limit: Duration) -> Result<Duration, String> {
+    match limit.is_zero() || limit.subsec_nanos() > 0 {
+        true => Err(format!("{limit:?} is not a number of whole seconds, at least `1s`")),
+        false => Ok(limit),
     }
-    Ok(limit)
 }
 
 fn digest(document: &Document, result: ResultPlan) -> String {

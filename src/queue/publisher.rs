@@ -213,6 +213,9 @@ impl Task {
         link: &mut Link,
         backoff: &mut Backoff,
     ) -> Result<(), Error> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
         let (alarm, channel) = (link.alarm(), batch::open(connection).await?);
         loop {
             self.forget_the_unwanted();

@@ -126,3 +126,16 @@ fn nothing_is_read_early_of_a_job_whose_completion_has_begun_or_whose_result_is_
         assert!(list.begin_reading(&job, &ours).is_none(), "{uid}");
     }
 }
+
+#[test]
+fn a_look_over_that_comes_late_leaves_nothing_of_other_members_behind() {
+    let (ours, theirs, mut list) = (Duty::of(1), Duty::none(), Worklist::default());
+    let Sighted::Open(job) = seen("u", true) else { unreachable!() };
+    let looked_over = || vec![Sighting::of(&job).unwrap()];
+    list.see(seen("u", true), &theirs);
+    list.see(Sighted::Closed { uid: "u".into() }, &theirs);
+    list.found(looked_over(), &theirs);
+    assert!(list.ended.is_empty());
+    list.found(looked_over(), &ours);
+    assert_eq!(list.all_due(&ours), ["u"], "the watch may have missed it");
+}

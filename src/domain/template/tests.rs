@@ -64,7 +64,7 @@ fn a_wrong_template_is_refused_by_the_name_of_its_field() {
         ("type: integer", "type: integral", "parameters"),
         ("64KiB", "64 kilo", "result.max"),
         ("run: 2m", "run: soon", "limits.run"),
-        ("run: 2m", "run: 500ms", "limits.run: `500ms` is not a number of whole seconds"),
+        ("run: 2m", "run: 500ms", "limits.run: 500ms is not a number of whole seconds"),
         ("start: 1m", "start: 0s", "limits.start"),
         ("image_pull: 30s", "image_pull: 1s500ms", "limits.image_pull"),
         ("ttl: 24h", "ttl: 24 apples", "cache.ttl"),
