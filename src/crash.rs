@@ -17,6 +17,7 @@ mod armed {
     use std::process::Command;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     struct Crash {
         point: String,
@@ -51,5 +52,7 @@ mod armed {
         let own = std::process::id().to_string();
         let sent = Command::new("kill").args([format!("-{}", crash.way), own]).status();
         assert!(sent.is_ok_and(|status| status.success()), "the signal {} cannot be sent", crash.way);
+        // It is on its way to some thread, and this one would go on until that one runs.
+        std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -10,6 +10,8 @@ use jobquay::domain::outcome::Payload;
 use serde_json::{Value, json};
 
 use crate::support::stack::STACK;
+#[cfg(feature = "crash-points")]
+use crate::support::{Producer, broker::Broker, eventually};
 use crate::support::{Request, World};
 
 /// A job that says something else each time.
@@ -121,4 +123,32 @@ async fn the_first_value_of_a_key_stays_and_a_job_tells_its_own() {
     assert_eq!(event.data()["job"]["uid"].as_str(), job.metadata.uid.as_deref());
     let later = producer.ask(Request::template("script", &json!({"script": "sleep 3; echo mine"}))).await;
     assert_eq!((later.served_by(), later.result("text")), ("cache", &json!("earlier\n")));
+}
+
+/// It has read what its run made, and is frozen before it keeps that; another completes the Job, and a newer one. It has
+/// a virtual host of its own, or the broker would hand it the request for the newer one.
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_is_not_replaced_by_that_of_an_older_run_which_a_frozen_one_wakes_with() {
+    let world = World::new("wakes-late").await;
+    let elsewhere = Broker::create(&format!("{}-elsewhere", world.name));
+    let url = elsewhere.url();
+    let environment = [("JOBQUAY__AMQP__URL", url.as_str()), ("JOBQUAY_CRASH", "result-captured:1:STOP")];
+    let frozen = world.dispatcher_in(&environment, &[]).await;
+    let refresh = || request(&json!({"mode": "refresh"}));
+    Producer::connect(&url).await.send(Request { no_reply: true, ..refresh() }).await;
+    eventually("it stands still", async || frozen.is_stopped().then_some(())).await;
+    let _other = world.dispatcher().await;
+    world.settled().await;
+    let mut producer = world.producer().await;
+    let newer = producer.ask(refresh()).await;
+    assert_eq!((newer.state(), newer.served_by()), ("succeeded", "executed"));
+    world.settled().await;
+    frozen.signal("-CONT");
+    frozen.ready().await;
+    // Time enough to do it wrong.
+    world.pause(Duration::from_secs(3)).await;
+    let kept = producer.ask(request(&json!({}))).await;
+    let kept_is_newer = (kept.served_by(), kept.result("text")) == ("cache", newer.result("text"));
+    assert!(kept_is_newer, "{} is kept, {} is newer; the frozen one: {}", kept.data(), newer.data(), frozen.log());
 }

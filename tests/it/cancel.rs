@@ -15,7 +15,7 @@ fn cancel(id: &str) -> Request {
 }
 
 /// Sends a cancellation and gives back its answer and the event that came beside it, if one did.
-async fn cancelled(producer: &mut Producer, id: &str) -> (Value, Option<Event>) {
+pub(crate) async fn cancelled(producer: &mut Producer, id: &str) -> (Value, Option<Event>) {
     let cancellation = producer.send(cancel(id)).await;
     let mut other = None;
     loop {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
 use crate::support::api_proxy::{ApiProxy, Calls, Fault};
+use crate::support::broker::Broker;
 use crate::support::stack::STACK;
 use crate::support::{Dispatcher, Producer, Request, World, eventually};
 
@@ -15,6 +16,11 @@ const MANY: usize = 5000;
 
 fn popular() -> Request {
     Request::template("script", &json!({"script": "sleep 8; echo popular"}))
+}
+
+/// Nothing is kept of it.
+fn failing() -> Request {
+    Request::template("script", &json!({"script": "sleep 15; exit 3"}))
 }
 
 /// Asks for a hit and a miss of other keys, in turn, until `done`; gives back how long each took.
@@ -179,7 +185,6 @@ async fn an_overflowed_request_whose_mark_was_not_confirmed_is_told_once_and_run
     let proxy = ApiProxy::start(&world).await;
     let dispatcher = world.dispatcher_in(&proxy.environment(), &["kubernetes.call_timeout=30s"]).await;
     let mut producer = world.producer().await;
-    let failing = || Request::template("script", &json!({"script": "sleep 15; exit 3"}));
     let mut owed: HashSet<_> = producer.send_many((0..256).map(|_| failing())).await.into_iter().collect();
     eventually("all but the first have joined", async || {
         (dispatcher.metric("jobquay_jobs_joined_total", "") >= 255.0).then_some(())
@@ -196,5 +201,31 @@ async fn an_overflowed_request_whose_mark_was_not_confirmed_is_told_once_and_run
     assert_agreement(&events);
     assert_eq!(events.iter().filter(|event| event.request_id() == doubtful).count(), 1);
     assert_eq!(recorder.jobs(), 1);
+    world.settled().await;
+}
+
+/// The next Job of its key is another dispatcher's: all that this one knows of either is what the watch has shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_sent_after_a_full_job_that_is_gone() {
+    let world = World::new("fan-in-gone").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let owed: HashSet<_> = producer.send_many((0..300).map(|_| failing())).await.into_iter().collect();
+    let (_, queue) = overflowing(&world, &dispatcher).await;
+    assert_eq!(all_answers(&mut producer, &owed).await.len(), 300);
+    world.settled().await;
+    assert!(!world.broker.queues().contains(&queue), "it goes with its Job");
+    let open = |count: f64| (dispatcher.metric("jobquay_jobs_open", "") == count).then_some(());
+    eventually("it has seen the Job go", async || open(0.0)).await;
+
+    let elsewhere = Broker::create(&format!("{}-elsewhere", world.name));
+    let mut other = world.dispatcher_in(&[("JOBQUAY__AMQP__URL", &elsewhere.url())], &[]).await;
+    Producer::connect(&elsewhere.url()).await.send(Request { no_reply: true, ..failing() }).await;
+    eventually("it sees the next Job", async || open(1.0)).await;
+    // Or it could complete the Job, and has nowhere to answer to.
+    other.kill();
+    let event = producer.ask(failing()).await;
+    assert_eq!((event.state(), event.served_by()), ("failed", "coalesced"));
+    assert!(!world.broker.queues().contains(&queue), "nobody reads what is there");
     world.settled().await;
 }

@@ -36,6 +36,7 @@ pub(crate) enum Calls {
     Any,
     Creates,
     Gets,
+    JobLists,
     PodLists,
     JobPatches,
     PodPatches,
@@ -68,6 +69,8 @@ pub(crate) enum Fault {
 
 struct Rule {
     calls: Calls,
+    /// `None`: in any, or in none.
+    namespace: Option<String>,
     fault: Fault,
     left: usize,
 }
@@ -117,18 +120,39 @@ impl ApiProxy {
 
     /// The next so many of these calls fail like this. Watches that are open end, so that there is a next one.
     pub(crate) fn fault(&self, calls: Calls, fault: Fault, times: usize) {
+        self.add(Rule { calls, namespace: None, fault, left: times });
+    }
+
+    /// The same for calls in this namespace alone.
+    pub(crate) fn fault_in(&self, namespace: &str, calls: Calls, fault: Fault, times: usize) {
+        self.add(Rule { calls, namespace: Some(namespace.to_owned()), fault, left: times });
+    }
+
+    fn add(&self, rule: Rule) {
         let mut state = self.state.lock().expect("nobody panics with it");
-        state.rules.push(Rule { calls, fault, left: times });
-        if calls == Calls::JobWatches {
+        if rule.calls == Calls::JobWatches {
             std::mem::take(&mut state.cut).cancel();
         }
+        state.rules.push(rule);
     }
 
     /// From now on every call passes; returns how many did not.
+    /// How many calls have met a fault since.
+    pub(crate) fn met(&self) -> usize {
+        self.state.lock().expect("nobody panics with it").met
+    }
+
     pub(crate) fn heal(&self) -> usize {
         let mut state = self.state.lock().expect("nobody panics with it");
         state.rules.clear();
         std::mem::take(&mut state.met)
+    }
+}
+
+impl Rule {
+    fn concerns(&self, calls: &[Calls], path: &str) -> bool {
+        let is_there = |namespace: &String| path.contains(&format!("/namespaces/{namespace}/"));
+        self.left > 0 && calls.contains(&self.calls) && self.namespace.as_ref().is_none_or(is_there)
     }
 }
 
@@ -205,7 +229,7 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
 fn due(request: &Request<Incoming>, state: &Mutex<State>) -> Option<Fault> {
     let calls = calls_of(request);
     let mut state = state.lock().expect("nobody panics with it");
-    let rule = state.rules.iter_mut().find(|rule| rule.left > 0 && calls.contains(&rule.calls))?;
+    let rule = state.rules.iter_mut().find(|rule| rule.concerns(&calls, request.uri().path()))?;
     rule.left -= 1;
     let fault = rule.fault;
     state.met += 1;
@@ -224,6 +248,7 @@ fn calls_of(request: &Request<Incoming>) -> Vec<Calls> {
         Method::GET if watch && jobs => return vec![Calls::JobWatches],
         Method::GET if watch => return Vec::new(),
         Method::GET if path.ends_with("/log") => Calls::Logs,
+        Method::GET if path.ends_with("/jobs") => return vec![Calls::JobLists, Calls::Gets, Calls::Any],
         Method::GET if path.ends_with("/pods") => return vec![Calls::PodLists, Calls::Gets, Calls::Any],
         Method::GET => Calls::Gets,
         _ => return Vec::new(),

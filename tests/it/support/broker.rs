@@ -59,6 +59,13 @@ impl Broker {
         self.send("GET", &format!("queues/{}/{queue}", self.vhost), &Value::Null)
     }
 
+    /// The names of those that there are.
+    pub(crate) fn queues(&self) -> Vec<String> {
+        let queues = self.send("GET", &format!("queues/{}", self.vhost), &Value::Null);
+        let name = |queue: &Value| queue["name"].as_str().expect("a queue has a name").to_owned();
+        queues.as_array().expect("a list of queues").iter().map(name).collect()
+    }
+
     pub(crate) fn declare(&self, queue: &str, arguments: &Value) {
         let body = json!({"durable": true, "auto_delete": false, "arguments": arguments});
         self.send("PUT", &format!("queues/{}/{queue}", self.vhost), &body);
