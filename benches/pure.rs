@@ -12,7 +12,7 @@ use jobquay::domain::event::{Event, JobInfo, ResultView, ServedBy, Timings, Verd
 use jobquay::domain::manifest::Plan;
 use jobquay::domain::namespaces::Namespaces;
 use jobquay::domain::outcome::Payload;
-use jobquay::domain::request::{self, Arrival, Request};
+use jobquay::domain::request::{self, Arrival, MessageId, Request};
 use jobquay::domain::rules::Rules;
 use jobquay::files;
 
@@ -108,7 +108,7 @@ impl Ready {
 fn arrival() -> Arrival {
     Arrival {
         content_type: Some("application/json".to_owned()),
-        message_id: Some("bench-7".to_owned()),
+        id: MessageId::Given("bench-7".to_owned()),
         reply_to: Some("bench.replies".to_owned()),
         correlation_id: Some("bench-7".to_owned()),
         ..Arrival::bare(cached::request("bench", 7, 500).body, String::new(), Timestamp::now())

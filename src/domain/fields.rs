@@ -30,7 +30,7 @@ impl Fields {
     /// Starts reading `value`, which stands at `pointer`.
     pub fn of(value: Value, pointer: &str) -> Result<Self, Rejection> {
         match value {
-            Value::Object(object) => Ok(Self { pointer: pointer.to_owned(), object, known: Vec::new() }),
+            Value::Object(object) => Ok(Self { pointer: pointer.to_owned(), object, known: Vec::with_capacity(12) }),
             other => Err(wrong_type(pointer, "an object", &other)),
         }
     }
@@ -94,11 +94,11 @@ impl Fields {
     }
 
     pub fn strings(&mut self, field: &'static str) -> Result<Vec<String>, Rejection> {
+        let Some(value) = self.take(field) else { return Ok(Vec::new()) };
         let pointer = self.pointer_to(field);
-        let items = match self.take(field) {
-            None => return Ok(Vec::new()),
-            Some(Value::Array(items)) => items,
-            Some(other) => return Err(wrong_type(&pointer, "an array of strings", &other)),
+        let items = match value {
+            Value::Array(items) => items,
+            other => return Err(wrong_type(&pointer, "an array of strings", &other)),
         };
         let text = |(index, item): (usize, Value)| match item {
             Value::String(text) => Ok(text),
@@ -108,11 +108,11 @@ impl Fields {
     }
 
     pub fn string_map(&mut self, field: &'static str) -> Result<Vec<(String, String)>, Rejection> {
+        let Some(value) = self.take(field) else { return Ok(Vec::new()) };
         let pointer = self.pointer_to(field);
-        let object = match self.take(field) {
-            None => return Ok(Vec::new()),
-            Some(Value::Object(object)) => object,
-            Some(other) => return Err(wrong_type(&pointer, "an object of strings", &other)),
+        let object = match value {
+            Value::Object(object) => object,
+            other => return Err(wrong_type(&pointer, "an object of strings", &other)),
         };
         let pair = |(key, value): (String, Value)| match value {
             Value::String(text) => Ok((key, text)),

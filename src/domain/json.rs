@@ -116,6 +116,7 @@ fn each_string_at(value: &Value, pointer: &str, visit: &mut impl FnMut(&str, &st
 
 #[derive(Default)]
 struct Cursor {
+    /// Of the fault, from its end to its beginning: what surrounds it says so on the way out.
     path: Vec<String>,
     fault: Option<FaultKind>,
     containers: usize,
@@ -123,7 +124,7 @@ struct Cursor {
 
 impl Cursor {
     fn pointer(&self) -> String {
-        self.path.iter().fold(String::new(), |pointer, token| child(&pointer, token))
+        self.path.iter().rev().fold(String::new(), |pointer, token| child(&pointer, token))
     }
 
     fn count_container<E: serde::de::Error>(&mut self) -> Result<(), E> {
@@ -137,7 +138,7 @@ impl Cursor {
     }
 }
 
-/// One value of the document. On an error the cursor's path is left where it was, which is the pointer.
+/// One value of the document.
 struct Node<'a>(&'a mut Cursor);
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
@@ -196,25 +197,29 @@ impl<'de> Visitor<'de> for Node<'_> {
         self.0.count_container()?;
         let mut items = Vec::new();
         loop {
-            self.0.path.push(items.len().to_string());
-            let Some(item) = seq.next_element_seed(Node(self.0))? else { break };
-            items.push(item);
-            self.0.path.pop();
+            let item = seq.next_element_seed(Node(self.0));
+            match item.inspect_err(|_| self.0.path.push(items.len().to_string()))? {
+                Some(item) => items.push(item),
+                None => return Ok(Value::Array(items)),
+            }
         }
-        self.0.path.pop();
-        Ok(Value::Array(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         self.0.count_container()?;
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            self.0.path.push(key.clone());
-            if object.contains_key(&key) {
-                return Err(self.0.refuse(FaultKind::DuplicateKey));
-            }
-            object.insert(key, map.next_value_seed(Node(self.0))?);
-            self.0.path.pop();
+            let member = match object.contains_key(&key) {
+                true => Err(self.0.refuse(FaultKind::DuplicateKey)),
+                false => map.next_value_seed(Node(self.0)),
+            };
+            match member {
+                Ok(member) => object.insert(key, member),
+                Err(error) => {
+                    self.0.path.push(key);
+                    return Err(error);
+                }
+            };
         }
         Ok(Value::Object(object))
     }

@@ -28,7 +28,7 @@ pub struct Arrival {
     pub body: Vec<u8>,
     pub content_type: Option<String>,
     pub content_encoding: Option<String>,
-    pub message_id: Option<String>,
+    pub id: MessageId,
     pub reply_to: Option<String>,
     pub correlation_id: Option<String>,
     /// The producer's name, checked by the broker.
@@ -40,10 +40,33 @@ pub struct Arrival {
     pub parked: bool,
     /// It had been delivered before when it was put into its lane.
     pub in_doubt: bool,
+    /// A call that may put it on a Job had no answer when it was put into its lane.
+    pub undecided: bool,
     /// At its first delivery, for one that has waited in a lane; else at this one.
     pub received_at: Timestamp,
-    /// The request id when the producer gave none.
-    pub minted_id: String,
+}
+
+/// What a message is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageId {
+    /// Its `message_id`: never empty.
+    Given(String),
+    /// Its producer gave it none, so each delivery has one of its own.
+    Minted(String),
+}
+
+impl MessageId {
+    pub fn given(&self) -> Option<&str> {
+        match self {
+            Self::Given(id) => Some(id),
+            Self::Minted(_) => None,
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        let (Self::Given(id) | Self::Minted(id)) = self;
+        id
+    }
 }
 
 impl Arrival {
@@ -51,9 +74,9 @@ impl Arrival {
     pub fn bare(body: Vec<u8>, minted_id: String, received_at: Timestamp) -> Self {
         Self {
             body,
+            id: MessageId::Minted(minted_id),
             content_type: None,
             content_encoding: None,
-            message_id: None,
             reply_to: None,
             correlation_id: None,
             user_id: None,
@@ -62,9 +85,16 @@ impl Arrival {
             redelivered: false,
             parked: false,
             in_doubt: false,
+            undecided: false,
             received_at,
-            minted_id,
         }
+    }
+
+    /// The W3C trace context of the message, by its headers' names; what cannot be used is dropped, as that asks.
+    pub fn trace(&self) -> [(&'static str, Option<&String>); 2] {
+        let printable = |state: &&String| state.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let state = self.tracestate.as_ref().filter(|state| state.len() <= MAX_TRACESTATE).filter(printable);
+        [("traceparent", self.traceparent.as_ref().filter(|parent| is_traceparent(parent))), ("tracestate", state)]
     }
 
     fn earlier(&self) -> Earlier {
@@ -84,6 +114,8 @@ pub struct Request {
     pub redelivered: bool,
     pub parked: bool,
     pub earlier: Earlier,
+    /// As [`Arrival::undecided`].
+    pub undecided: bool,
     pub work: Work,
     pub cache: CacheControl,
     pub on_duplicate: OnDuplicate,
@@ -191,6 +223,7 @@ pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
             redelivered: arrival.redelivered,
             parked: arrival.parked,
             earlier: arrival.earlier(),
+            undecided: arrival.undecided,
             work: run.work,
             cache: run.cache,
             on_duplicate: run.on_duplicate,
@@ -201,23 +234,21 @@ pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
 }
 
 fn waiter_of(arrival: &Arrival) -> Waiter {
-    let printable = |state: &String| state.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    let tracestate = arrival.tracestate.clone().filter(|state| state.len() <= MAX_TRACESTATE).filter(printable);
-    let request_id = arrival.message_id.as_ref().unwrap_or(&arrival.minted_id);
+    let [traceparent, tracestate] = arrival.trace().map(|(_, value)| value.cloned());
     Waiter {
         reply_to: arrival.reply_to.clone(),
         correlation_id: arrival.correlation_id.clone(),
-        traceparent: arrival.traceparent.clone().filter(|parent| is_traceparent(parent)),
+        traceparent,
         tracestate,
         producer: arrival.user_id.clone(),
-        ..Waiter::new(request_id, arrival.received_at)
+        ..Waiter::new(arrival.id.as_str(), arrival.received_at)
     }
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`; anything else is dropped, as W3C trace context asks.
+/// `00-<32 hex>-<16 hex>-<2 hex>`.
 fn is_traceparent(text: &str) -> bool {
-    let lengths: Vec<_> = text.split('-').map(str::len).collect();
-    lengths == [2, 32, 16, 2] && text.bytes().all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.split('-').map(str::len).eq([2, 32, 16, 2])
+        && text.bytes().all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use super::acks::Ledger;
 use super::pending;
-use crate::domain::request::Arrival;
+use crate::domain::request::{Arrival, MessageId};
 
 /// Where a delivery came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,10 @@ fn arrival(delivery: &mut lapin::message::Delivery) -> Arrival {
     Arrival {
         content_type: text(properties.content_type()),
         content_encoding: text(properties.content_encoding()),
-        message_id: text(properties.message_id()).filter(|id| !id.is_empty()),
+        id: match text(properties.message_id()).filter(|id| !id.is_empty()) {
+            Some(id) => MessageId::Given(id),
+            None => MessageId::Minted(uuid::Uuid::now_v7().to_string()),
+        },
         reply_to: text(properties.reply_to()).filter(|queue| !queue.is_empty()),
         correlation_id: text(properties.correlation_id()),
         user_id: text(properties.user_id()),
@@ -83,8 +86,8 @@ fn arrival(delivery: &mut lapin::message::Delivery) -> Arrival {
         redelivered: delivery.redelivered,
         parked: false,
         in_doubt: false,
+        undecided: false,
         received_at: Timestamp::now(),
-        minted_id: uuid::Uuid::now_v7().to_string(),
         body,
     }
 }

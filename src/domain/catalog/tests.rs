@@ -33,8 +33,7 @@ fn catalog() -> Catalog {
 }
 
 fn request(id: &str, body: &str) -> Request {
-    let arrival =
-        Arrival { message_id: Some(id.into()), ..Arrival::bare(body.into(), "m".into(), jiff::Timestamp::UNIX_EPOCH) };
+    let arrival = Arrival::bare(body.into(), id.into(), jiff::Timestamp::UNIX_EPOCH);
     let Ok(Asked::Run(request)) = parse(&arrival, 4096) else { panic!("runs nothing") };
     *request
 }

@@ -52,13 +52,16 @@ pub(super) fn parse_body(arrival: &Arrival, max_body: u64, waiter: &mut Waiter) 
         ));
     }
     let content_type = arrival.content_type.as_deref().unwrap_or("application/json");
-    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "" | "application/json" => parse_request(read_json(&arrival.body)?, ""),
-        "application/cloudevents+json" => parse_cloud_event(arrival, waiter),
-        _ => Err(Rejection::new(
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.is_empty() || media_type.eq_ignore_ascii_case("application/json") {
+        parse_request(read_json(&arrival.body)?, "")
+    } else if media_type.eq_ignore_ascii_case("application/cloudevents+json") {
+        parse_cloud_event(arrival, waiter)
+    } else {
+        Err(Rejection::new(
             Code::Malformed,
             format!("the content_type `{content_type}` is not application/json or application/cloudevents+json"),
-        )),
+        ))
     }
 }
 
@@ -80,7 +83,7 @@ fn parse_cloud_event(arrival: &Arrival, waiter: &mut Waiter) -> Result<Body, Rej
         return Err(Rejection::at(Code::Malformed, "/specversion", "only CloudEvents 1.0 is known"));
     }
     let identity = format!("{}/{}", attribute(&mut event, "source")?, attribute(&mut event, "id")?);
-    if arrival.message_id.is_none() {
+    if arrival.id.given().is_none() {
         if identity.len() > MAX_REQUEST_ID {
             return Err(Rejection::at(
                 Code::Malformed,

@@ -4,7 +4,7 @@ use serde_json::json;
 
 fn arrival(body: &[u8]) -> Arrival {
     Arrival {
-        message_id: Some("m-1".into()),
+        id: MessageId::Given("m-1".into()),
         reply_to: Some("replies".into()),
         correlation_id: Some("c-1".into()),
         user_id: Some("anna".into()),
@@ -104,7 +104,7 @@ fn a_body_over_the_limit_is_refused_unread_and_still_answered() {
 #[test]
 fn a_request_without_an_id_gets_the_minted_one() {
     let body = br#"{"template": "t"}"#.to_vec();
-    let request = run(&Arrival { message_id: None, ..arrival(&body) }, 100).unwrap();
+    let request = run(&Arrival { id: MessageId::Minted("minted".into()), ..arrival(&body) }, 100).unwrap();
     assert_eq!(request.waiter.request_id, "minted");
 }
 
@@ -114,7 +114,7 @@ fn a_cloud_event_carries_the_request_as_data_and_is_identified_by_source_and_id(
         .to_string();
     let event = Arrival {
         content_type: Some("application/cloudevents+json; charset=utf-8".into()),
-        message_id: None,
+        id: MessageId::Minted("minted".into()),
         ..arrival(body.as_bytes())
     };
     assert_eq!(run(&event, 1000).unwrap().waiter.request_id, "//shop/42");
@@ -150,7 +150,7 @@ fn only_plain_json_is_read() {
 
 #[test]
 fn an_id_too_long_for_an_event_id_is_refused_with_a_stable_stand_in() {
-    let message = Arrival { message_id: Some("x".repeat(201)), ..arrival(br#"{"template": "t"}"#) };
+    let message = Arrival { id: MessageId::Given("x".repeat(201)), ..arrival(br#"{"template": "t"}"#) };
     let first = run(&message, 100).unwrap_err();
     assert_eq!(first.rejection.code, Code::Malformed);
     assert_eq!(first, run(&message, 100).unwrap_err());

@@ -11,7 +11,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::manifest::Plan;
 use crate::domain::rejection::Rejection;
 use crate::domain::request::document::CloudEventDocument;
-use crate::domain::request::{Arrival, Asked, parse};
+use crate::domain::request::{Arrival, Asked, MessageId, parse};
 use crate::domain::waiter::Waiter;
 
 #[derive(Deserialize)]
@@ -68,7 +68,8 @@ pub(super) fn arrival(body: &[u8]) -> Arrival {
 impl Accepted {
     fn arrival(&self) -> Arrival {
         let arrival = arrival(self.body.as_bytes());
-        Arrival { message_id: self.message_id.clone(), content_type: self.content_type.clone(), ..arrival }
+        let id = self.message_id.clone().map_or(arrival.id.clone(), MessageId::Given);
+        Arrival { id, content_type: self.content_type.clone(), ..arrival }
     }
 }
 
@@ -83,14 +84,14 @@ pub(super) fn catalog(dir: &str) -> Catalog {
 
 /// What a message comes to: the plan of a Job, or the id of a request that is cancelled.
 enum Comes {
-    To(Box<Plan>, Waiter),
+    To(Box<Plan>, Box<Waiter>),
     Cancels(String),
 }
 
 fn handle(catalog: &Catalog, arrival: &Arrival) -> Result<Comes, Rejection> {
     match parse(arrival, 1 << 18).map_err(|unparsed| unparsed.rejection)? {
         Asked::Cancel(cancel) => Ok(Comes::Cancels(cancel.request_id)),
-        Asked::Run(request) => Ok(Comes::To(Box::new(catalog.plan(&request)?), request.waiter)),
+        Asked::Run(request) => Ok(Comes::To(Box::new(catalog.plan(&request)?), Box::new(request.waiter))),
     }
 }
 
@@ -103,7 +104,7 @@ pub(super) fn check_keys(dir: &str) -> Vec<(Accepted, Plan, Waiter)> {
             Comes::Cancels(id) => assert_eq!(Some(id), case.cancels, "{}", case.name),
             Comes::To(plan, waiter) => {
                 assert_eq!((plan.key.hex(), plan.name()), (case.key.clone(), case.job.clone()), "{}", case.name);
-                plans.push((case, *plan, waiter));
+                plans.push((case, *plan, *waiter));
             }
         }
     }
