@@ -22,11 +22,11 @@ use std::time::Duration;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 
 pub use aside::{Aside, Reader as AsideReader};
-pub use consumer::Consumer;
+pub use consumer::{Consumer, Handful};
 pub use delivery::{Delivery, Origin};
 pub use message::Message;
 pub use overflow::{Overflow, Reader};
-pub use pending::{Parking, pending_queue};
+pub use pending::{Doubt, Parking, pending_queue};
 pub use poison::PoisonConsumer;
 pub use publisher::{Publisher, Receipt, publisher};
 pub use session::connect;
@@ -56,6 +56,8 @@ pub enum Error {
     Timeout(Duration, &'static str),
     #[error("the broker ended the consumer of `{0}` (was the queue deleted?)")]
     Cancelled(String),
+    #[error("a handler died of what it had in hand")]
+    Died,
     #[error("an acknowledgement failed")]
     Ack,
     #[error("`{0}` is longer than the 255 bytes of an AMQP short string")]

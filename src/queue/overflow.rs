@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::pending::own_user;
+use super::publisher::Wary;
 use super::{CALL_TIMEOUT, DELIVERY_LIMIT, Error, Message, Publisher, Receipt, call, connect, ending, short};
 use crate::config::Amqp;
 use crate::domain::waiter::Waiter;
@@ -32,7 +33,7 @@ pub struct Overflow {
     /// By which the broker knows all dispatchers.
     user: String,
     name: String,
-    publisher: Publisher,
+    publisher: Wary,
     /// Held while one is declared: the others that want the same wait for it.
     declared: Mutex<HashSet<String>>,
 }
@@ -56,7 +57,7 @@ pub struct Found {
 
 impl Overflow {
     pub fn new(config: Amqp, name: String, publisher: Publisher) -> Self {
-        Self { user: own_user(&config), config, name, publisher, declared: Mutex::default() }
+        Self { user: own_user(&config), config, name, publisher: Wary::new(publisher), declared: Mutex::default() }
     }
 
     /// Adds a waiter of a Job and returns when the broker has it.

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 
 use super::delivery::header;
+use super::publisher::Wary;
 use super::{Error, Message, Publisher, Receipt};
 use crate::config::Amqp;
 use crate::domain::request::Arrival;
@@ -15,6 +16,17 @@ const PRODUCER: &str = "jobquay-user-id";
 const RECEIVED_AT: &str = "jobquay-received-at";
 /// There when the request had been delivered before, so that nobody knows what came of it.
 const IN_DOUBT: &str = "jobquay-in-doubt";
+/// There when a call that may put the request on a Job had no answer.
+const UNDECIDED: &str = "jobquay-undecided";
+
+/// What is not known of a request that is parked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Doubt {
+    /// What came of deliveries before its first one here.
+    pub earlier: bool,
+    /// What came of a call for it.
+    pub undecided: bool,
+}
 
 /// The queue of a lane.
 pub fn pending_queue(lane: &str) -> String {
@@ -24,18 +36,18 @@ pub fn pending_queue(lane: &str) -> String {
 /// Parks requests under the dispatcher's own name.
 #[derive(Debug, Clone)]
 pub struct Parking {
-    publisher: Publisher,
+    publisher: Wary,
     user: String,
 }
 
 impl Parking {
     pub fn new(config: &Amqp, publisher: Publisher) -> Self {
-        Self { publisher, user: own_user(config) }
+        Self { publisher: Wary::new(publisher), user: own_user(config) }
     }
 
     /// Returns when the broker has the request in the lane's queue, under the id that it goes by.
-    pub async fn park(&self, arrival: &Arrival, id: &str, lane: &str, in_doubt: bool) -> Result<(), Error> {
-        match self.publisher.publish(message(arrival, id, lane, &self.user, in_doubt)).await? {
+    pub async fn park(&self, arrival: &Arrival, id: &str, lane: &str, doubt: Doubt) -> Result<(), Error> {
+        match self.publisher.publish(message(arrival, id, lane, &self.user, doubt)).await? {
             Receipt::Delivered => Ok(()),
             _ => Err(Error::Parking(pending_queue(lane))),
         }
@@ -44,12 +56,12 @@ impl Parking {
 
 /// The request as it lies in the lane; `own_user` is who puts it there. Its `id` need not be that of the message: a
 /// CloudEvent brings its own.
-pub(super) fn message(arrival: &Arrival, id: &str, lane: &str, own_user: &str, in_doubt: bool) -> Message {
+pub(super) fn message(arrival: &Arrival, id: &str, lane: &str, own_user: &str, doubt: Doubt) -> Message {
     let mut headers = vec![(RECEIVED_AT, arrival.received_at.to_string())];
-    headers.extend(in_doubt.then(|| (IN_DOUBT, true.to_string())));
+    headers.extend(doubt.earlier.then(|| (IN_DOUBT, true.to_string())));
+    headers.extend(doubt.undecided.then(|| (UNDECIDED, true.to_string())));
     headers.extend(arrival.user_id.clone().map(|user| (PRODUCER, user)));
-    headers.extend(arrival.traceparent.clone().map(|trace| ("traceparent", trace)));
-    headers.extend(arrival.tracestate.clone().map(|state| ("tracestate", state)));
+    headers.extend(arrival.trace().into_iter().filter_map(|(name, value)| Some((name, value?.clone()))));
     Message {
         id: id.to_owned(),
         exchange: String::new(),
@@ -91,6 +103,7 @@ pub(super) fn unpark(arrival: &mut Arrival, headers: Option<&lapin::types::Field
     arrival.content_type = arrival.content_type.take().filter(|content_type| !content_type.is_empty());
     arrival.parked = true;
     arrival.in_doubt = text(IN_DOUBT).is_some();
+    arrival.undecided = text(UNDECIDED).is_some();
     true
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::acks::ledger;
 use super::aside::{self, Aside};
 use super::delivery::Origin;
-use super::{Delivery, Message, overflow, pending, short};
+use super::{Delivery, Doubt, Message, overflow, pending, short};
 
 /// A message as it lies in a queue.
 #[derive(Deserialize)]
@@ -76,13 +76,14 @@ fn a_request_that_a_lane_holds_is_read_as_it_came_and_parked_in_the_same_form() 
     assert_eq!(arrival.received_at, "2026-11-24T10:00:00Z".parse::<Timestamp>().unwrap());
     assert_eq!(arrival.tracestate.as_deref(), Some("a=b"));
     // All else is there too, or it would not come out again.
-    let again = pending::message(arrival, &stored.message_id, "default", "jobquay", false);
+    let again = pending::message(arrival, &stored.message_id, "default", "jobquay", Doubt::default());
     stored.assert_is(&again);
     assert_eq!(again.routing_key, "jobquay.pending.default");
     assert!(!arrival.in_doubt);
-    let in_doubt = pending::message(arrival, &stored.message_id, "default", "jobquay", true);
+    let in_doubt =
+        pending::message(arrival, &stored.message_id, "default", "jobquay", Doubt { earlier: true, undecided: true });
     let added: Vec<_> = in_doubt.headers.iter().filter(|header| !again.headers.contains(header)).collect();
-    assert_eq!(added, [&("jobquay-in-doubt", "true".to_owned())]);
+    assert_eq!(added, [&("jobquay-in-doubt", "true".to_owned()), &("jobquay-undecided", "true".to_owned())]);
 }
 
 #[test]

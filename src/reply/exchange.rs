@@ -35,7 +35,12 @@ impl Exchange {
             mandatory: false,
             ..message(event, body)
         };
-        let receipt = publisher.publish(message).await?;
+        let message = Arc::new(message);
+        let mut receipt = publisher.publish(Arc::clone(&message)).await?;
+        if receipt == Receipt::Unconfirmed {
+            // It may have stood behind one that was not confirmed.
+            receipt = publisher.publish_apart(message).await?;
+        }
         if matches!(receipt, Receipt::Refused | Receipt::Unconfirmed | Receipt::Ends) {
             warn!(exchange = self.name, rest = ?REST, "the exchange of `events.exchange` takes nothing; leaving it alone");
             *self.lock() = Instant::now().checked_add(REST);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use lapin::message::BasicGetMessage;
 use serde_json::json;
 
 use crate::support::stack::STACK;
@@ -22,6 +23,45 @@ fn tell(world: &World, queue: &str, what: &str) {
 
 fn request(script: &str) -> Request {
     Request::template("script", &json!({"script": script}))
+}
+
+/// Those that are published beside its first answers wait as long as these, and nobody after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_queue_that_many_answers_go_to_holds_up_others_once() {
+    let world = World::new("many-silent").await;
+    let _dispatcher = world.dispatcher_with(&[&format!("amqp.confirm_timeout={}s", CONFIRM_TIMEOUT.as_secs())]).await;
+    let mut producer = world.producer().await;
+    world.broker.declare("silent", &json!({"x-queue-type": "quorum"}));
+    assert_eq!(producer.ask(request("echo kept")).await.state(), "succeeded");
+    tell(&world, "silent", "suspend");
+    let (begun, mut held_up) = (Instant::now(), Duration::ZERO);
+    let mut owed = HashSet::new();
+    while begun.elapsed() < 8 * CONFIRM_TIMEOUT {
+        for _ in 0..3 {
+            owed.insert(producer.send(Request { reply_to: Some("silent".into()), ..request("echo kept") }).await);
+        }
+        let asked = Instant::now();
+        assert_eq!(producer.ask(request("echo kept")).await.served_by(), "cache");
+        held_up += Some(asked.elapsed()).filter(|took| *took > CONFIRM_TIMEOUT / 6).unwrap_or_default();
+        world.pause(Duration::from_millis(200)).await;
+    }
+    tell(&world, "silent", "resume");
+    println!("beside {} answers to a silent queue others were held up for {held_up:?} in all", owed.len());
+    assert!(held_up < 3 * CONFIRM_TIMEOUT, "{held_up:?}");
+    let mut told = HashSet::new();
+    eventually("each answer is in its queue, or set aside", async || {
+        for queue in ["silent", "jobquay.undeliverable"] {
+            told.extend(producer.take_all(queue).await.iter().map(request_id));
+        }
+        told.is_superset(&owed).then_some(())
+    })
+    .await;
+    world.settled().await;
+}
+
+fn request_id(message: &BasicGetMessage) -> String {
+    let event: serde_json::Value = serde_json::from_slice(&message.data).expect("an event");
+    event["data"]["request_id"].as_str().unwrap_or_default().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,10 +94,7 @@ async fn a_reply_queue_that_confirms_nothing_holds_up_nobody_else_and_loses_noth
     let mut told = HashSet::new();
     eventually("each answer is in its queue, or set aside", async || {
         for queue in queues {
-            for message in producer.take_all(queue).await {
-                let event: serde_json::Value = serde_json::from_slice(&message.data).expect("an event");
-                told.insert(event["data"]["request_id"].as_str().unwrap_or_default().to_owned());
-            }
+            told.extend(producer.take_all(queue).await.iter().map(request_id));
         }
         told.is_superset(&owed).then_some(())
     })
