@@ -77,6 +77,8 @@ enum Error {
     Restless(usize),
     #[error("the worker's upload cannot be read: {0}")]
     Upload(String),
+    #[error("{0} answers reach neither their queues nor that of the undeliverable")]
+    Untold(usize),
     #[error("{read} of {owed} overflowed waiters can be read; somebody else holds the others")]
     Held { read: u64, owed: u64 },
 }
@@ -140,7 +142,10 @@ impl Completion {
                     tokio::join!(self.owing(sighting), self.list_pods(sighting, progress))
                 }
             };
-            let Some(job) = job? else { return self.let_go(sighting, progress).await };
+            // While the API server is away nothing can be read, whoever is to give it.
+            let Some(job) = job.inspect_err(|_| progress.unreadable_since = None)? else {
+                return self.let_go(sighting, progress).await;
+            };
             let Some(ending) = job::ending(&job) else { return Ok(Over::Undone) };
             crash::point("terminal-seen");
             if progress.may_still_change(&ending) {
@@ -165,7 +170,7 @@ impl Completion {
                 progress.pods = None;
             }
             self.answer(&job, &told, waiters, &mut progress.answered).await?;
-            self.answer_overflow(&job, &told, sighting, &mut progress.overflow).await?;
+            self.answer_overflow(&job, &told, sighting, &mut progress.overflow, &mut progress.answered).await?;
             self.answer_cancelled(&job, cancelled, &mut progress.answered).await?;
             match self.jobs.of(Some(&sighting.namespace)).release(&job, &told.outcome.record()).await? {
                 Released::Released => return self.let_go(sighting, progress).await,

@@ -130,10 +130,11 @@ impl Slots {
         self.state().lanes.lives(job)
     }
 
-    /// The API server says that this Job has ended, whatever the watch has shown of it so far.
-    pub fn is_gone(&self, uid: &str) {
+    /// The API server says that this Job has ended, and so that no other of its name lives, whatever the watch has shown so
+    /// far.
+    pub fn is_gone(&self, uid: &str, job: &str) {
         self.state().lanes.gone(uid);
-        self.give();
+        self.none_is_called(job);
     }
 
     /// The API server says that no Job has this name.

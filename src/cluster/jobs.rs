@@ -110,13 +110,13 @@ impl Jobs {
             }
             Err(error) if error.is_undecided() => {
                 Metrics::count(&self.shared.metrics.conflicts, "kind", "undecided");
-                match self.get(&plan.name()).await? {
-                    Some(existing) if holds_claim(&existing, claim.waiter) => {
+                match self.get(&plan.name()).await {
+                    Ok(Some(existing)) if holds_claim(&existing, claim.waiter) => {
                         let earlier = claim.earlier.or_since(claim.waiter.received_at);
                         self.place(&existing, plan, &Claim { earlier, ..*claim }).await
                     }
                     // Its Job may have come, answered it and gone, and this be the next: never to be joined
-                    // before a look at what was answered.
+                    // before a look at what was answered. Without that look it is the create that counts, too.
                     _ => Err(error),
                 }
             }

@@ -18,6 +18,7 @@ use crate::domain::key::RequestKey;
 use crate::domain::outcome::Outcome;
 use crate::domain::waiter::Waiter;
 use crate::queue::{self, Reader};
+use crate::reply::Cached;
 
 /// Events under way for one Job: with results of a megabyte each this is what they take.
 const AT_ONCE: usize = 32;
@@ -53,13 +54,17 @@ impl Completion {
         let mut answers = Vec::new();
         for some in new.chunks(AT_ONCE) {
             let states = try_join_all(some.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await?;
-            answers.extend(some.iter().zip(states));
+            answers.extend(some.iter().zip(states).filter_map(|(waiter, state)| Some((waiter, state?))));
         }
         if !answers.is_empty() {
             self.store.record_answers(&answers).await;
         }
-        answered.extend(new.iter().map(claimed));
-        Ok(())
+        answered.extend(answers.iter().map(|(waiter, _)| claimed(waiter)));
+        // Not waited for here, in a place that other completions need.
+        match new.len() - answers.len() {
+            0 => Ok(()),
+            left => Err(Error::Untold(left)),
+        }
     }
 
     /// Tells those in the Job's overflow queue, once as many can be read as the Job says there are: another
@@ -71,6 +76,7 @@ impl Completion {
         told: &Told,
         sighting: &Sighting,
         reader: &mut Option<Reader>,
+        answered: &mut HashSet<Claimed>,
     ) -> Result<(), Error> {
         let owed = job::overflowed(job);
         if owed == 0 {
@@ -100,7 +106,7 @@ impl Completion {
             return Err(Error::Held { read, owed });
         }
         self.count_unreadable(job, found.unreadable);
-        self.answer(job, told, found.waiters, &mut HashSet::new()).await?;
+        self.answer(job, told, found.waiters, answered).await?;
         *reader = Some(open);
         Ok(())
     }
@@ -111,9 +117,13 @@ impl Completion {
         told: &Told,
         key: Option<&RequestKey>,
         waiter: &Waiter,
-    ) -> Result<State, queue::Error> {
+    ) -> Result<Option<State>, queue::Error> {
+        if let Some(deadline) = waiter.deadline.filter(|deadline| job::was_created_after(job, *deadline)) {
+            return self.tell_expired(waiter, deadline).await;
+        }
         if let Some(kept) = self.instead(job, told, waiter).await {
-            return self.replies.send_cached(waiter, job::template(job), &kept).await;
+            let cached = Cached { waiter, template: job::template(job), entry: &kept };
+            return self.replies.try_to_send_cached(cached).await;
         }
         let served_by = if waiter.created_job { ServedBy::Executed } else { ServedBy::Coalesced };
         let reference = match (&told.outcome, key) {
@@ -141,7 +151,21 @@ impl Completion {
             job: Some(&told.job),
             timings: timings(job),
         };
-        self.replies.send(&event).await
+        self.replies.try_to_send(&event).await
+    }
+
+    /// The Job was created when its deadline had passed: by a call that took that long, or whose sender did, and others
+    /// may have told the request by then what it had come to.
+    async fn tell_expired(&self, waiter: &Waiter, deadline: Timestamp) -> Result<Option<State>, queue::Error> {
+        let event = Event {
+            waiter,
+            verdict: Verdict::Expired { deadline },
+            key: None,
+            template: None,
+            job: None,
+            timings: Timings::default(),
+        };
+        self.replies.try_to_send(&event).await
     }
 }
 

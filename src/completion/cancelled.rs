@@ -7,12 +7,11 @@ use std::time::Instant;
 use k8s_openapi::api::batch::v1::Job;
 
 use super::answer::{claimed, timings};
-use super::{Claimed, Completion};
+use super::{Claimed, Completion, Error};
 use crate::cache::ANSWERING;
 use crate::domain::event::{Event, Verdict};
 use crate::domain::job;
 use crate::domain::waiter::Waiter;
-use crate::queue;
 
 impl Completion {
     /// Tells those of whom no answer is recorded, after a while in which their canceller may still do it.
@@ -21,7 +20,7 @@ impl Completion {
         job: &Job,
         cancelled: Vec<Waiter>,
         answered: &mut HashSet<Claimed>,
-    ) -> Result<(), queue::Error> {
+    ) -> Result<(), Error> {
         let until = Instant::now() + ANSWERING;
         for waiter in cancelled {
             if answered.contains(&claimed(&waiter)) {
@@ -36,7 +35,7 @@ impl Completion {
         Ok(())
     }
 
-    async fn tell_cancelled(&self, job: &Job, waiter: &Waiter) -> Result<(), queue::Error> {
+    async fn tell_cancelled(&self, job: &Job, waiter: &Waiter) -> Result<(), Error> {
         let key = job::key(job);
         let event = Event {
             waiter,
@@ -46,7 +45,9 @@ impl Completion {
             job: Some(&self.jobs.of(job.metadata.namespace.as_deref()).info(job)),
             timings: timings(job),
         };
-        self.replies.send(&event).await?;
+        if self.replies.try_to_send(&event).await?.is_none() {
+            return Err(Error::Untold(1));
+        }
         self.store.record_answers(&[(waiter, event.state())]).await;
         Ok(())
     }

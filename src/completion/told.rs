@@ -30,11 +30,12 @@ pub(super) struct Told {
     pub(super) expires_at: Option<Timestamp>,
     pub(super) stored: bool,
     /// What is kept of the key, looked for once when somebody would take it instead of a failure.
-    pub(super) kept: OnceCell<Option<Entry>>,
+    pub(super) kept: OnceCell<Option<Arc<Entry>>>,
 }
 
 impl Told {
-    fn of_entry(entry: Entry) -> Self {
+    fn of_entry(entry: Arc<Entry>) -> Self {
+        let entry = Arc::unwrap_or_clone(entry);
         Self {
             outcome: Outcome::Succeeded(entry.payload),
             job: entry.job,
@@ -127,7 +128,10 @@ impl Completion {
                 }
                 Err(error.into())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                progress.unreadable_since = None;
+                Err(error.into())
+            }
         }
     }
 
@@ -171,7 +175,7 @@ impl Completion {
                 Kept::Stored => return Told { expires_at: Some(expires_at), stored: true, ..told },
                 // An earlier completion of this very Job has kept it.
                 Kept::First(first) if Some(&first.job.uid) == job.metadata.uid.as_ref() => {
-                    return Told::of_entry(*first);
+                    return Told::of_entry(first);
                 }
                 // Another run's value stays in the cache. It is not what this Job is told to have made: each
                 // completion of a Job tells the same, whatever became of the cache since the last one.

@@ -14,7 +14,7 @@ use super::lanes::Occupant;
 use super::manifest::{self, CachePlan};
 use super::template::{Limits, ResultPlan};
 use super::waiter::Waiter;
-pub use ending::{Ending, PodVerdict, attempts, ending, finished_at, had_one_pod, pod_verdict};
+pub use ending::{Ending, PodVerdict, attempts, ending, finished_at, had_one_pod, pod_verdict, was_created_after};
 
 /// More waiters than this, or more text, do not fit on one Job (annotations end at 256 KiB).
 pub const MAX_WAITERS: usize = 256;

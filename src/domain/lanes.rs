@@ -167,7 +167,8 @@ impl Lanes {
         for (ticket, candidate) in &self.waiting {
             lanes.entry(&candidate.occupant.lane).or_default().push(*ticket);
         }
-        let full = lanes.into_values().filter(|here| here.len() >= hand);
+        // Not all of them wait at any moment: some are about to look again.
+        let full = lanes.into_values().filter(|here| here.len() * 4 >= hand * 3);
         full.flat_map(|mut here| here.split_off(here.len() / 2)).collect()
     }
 

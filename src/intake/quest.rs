@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::patience::Patience;
-use crate::cluster::{self, Claim};
+use crate::cluster::{self, Claim, Placement};
 use crate::domain::earlier::Earlier;
 use crate::domain::lanes::{Candidate, Occupant};
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::{Failure, FailureCode};
 use crate::domain::request::{CacheMode, Request};
 use crate::domain::waiter::Waiter;
-use crate::queue::{self, Delivery};
+use crate::queue::{self, Delivery, Doubt};
 use crate::slots::Slot;
 
 /// An API server gives up on a call after 60 s, and then it has taken effect or never will.
@@ -34,6 +34,8 @@ pub(super) struct Quest<'a> {
     pub(super) delivery: &'a Delivery,
     pub(super) plan: &'a Plan,
     pub(super) waiter: Waiter,
+    /// From before a look into the cache that has found nothing, and counts for this round.
+    pub(super) missed: Option<Instant>,
     /// The leave to begin, got while waiting.
     pub(super) slot: Option<Slot>,
     /// A Job that has ended and holds the name.
@@ -42,7 +44,7 @@ pub(super) struct Quest<'a> {
     pub(super) earlier: Earlier,
     /// Since when a call may have taken effect that had no answer.
     pub(super) undecided: Option<Instant>,
-    /// When a write from here had no answer last.
+    /// When a write had no answer last, or one that leaves open whether it has taken effect.
     unanswered: Option<Instant>,
     /// Since when a quota has kept the Job from being created.
     over_quota: Option<Instant>,
@@ -51,16 +53,19 @@ pub(super) struct Quest<'a> {
 
 impl<'a> Quest<'a> {
     pub(super) fn new(request: &'a Request, delivery: &'a Delivery, plan: &'a Plan, waiter: Waiter) -> Self {
+        let is_open = request.earlier == Earlier::AnyTime || request.undecided;
         Self {
             request,
             delivery,
             plan,
             waiter,
+            missed: None,
             slot: None,
             in_the_way: None,
             earlier: request.earlier,
-            undecided: (request.redelivered || request.parked).then(Instant::now),
-            unanswered: None,
+            undecided: (request.redelivered || is_open).then(Instant::now),
+            // Whoever had it in hand may have died within a call.
+            unanswered: is_open.then(Instant::now),
             over_quota: None,
             patience: Patience::new(),
         }
@@ -78,13 +83,18 @@ impl<'a> Quest<'a> {
     }
 
     /// Follows what became of a write.
-    pub(super) fn has_tried<T>(&mut self, tried: &Result<T, Unplaced>) {
-        if matches!(tried, Err(Unplaced::Cluster(error)) if error.is_unanswered()) {
+    pub(super) fn has_tried(&mut self, tried: &Result<Placement, Unplaced>) {
+        let is_open = match tried {
+            Ok(placement) => matches!(placement, Placement::Undecided),
+            Err(Unplaced::Cluster(error)) => error.is_undecided(),
+            Err(Unplaced::Queue(_)) => false,
+        };
+        if is_open {
             self.unanswered = Some(Instant::now());
         }
     }
 
-    /// Whether it may still come to stand on a Job by a write from here that had no answer: until that has taken effect or
+    /// Whether it may still come to stand on a Job by a write of which that is not known: until that has taken effect or
     /// never will, no end of the request is final.
     pub(super) fn may_be_placed_yet(&self) -> bool {
         self.unanswered.is_some_and(|since| since.elapsed() < UNDECIDED_FOR)
@@ -99,18 +109,21 @@ impl<'a> Quest<'a> {
     pub(super) fn out_of_quota(&mut self, error: &Unplaced) -> Option<Failure> {
         let Unplaced::Cluster(error) = error else { return None };
         let why = error.quota()?;
-        let since = self.over_quota.get_or_insert_with(Instant::now);
+        let since = *self.over_quota.get_or_insert_with(Instant::now);
         let start = self.plan.limits.start;
-        (since.elapsed() >= start)
+        (since.elapsed() >= start && !self.may_be_placed_yet())
             .then(|| Failure::of_result(FailureCode::StartQuota, format!("no room within {start:?}: {why}")))
     }
 
-    /// Whether it is to wait in its lane for the API server to come back: in hand, it and its like would keep out those
-    /// that the cache can answer. Also without that lane's queue it waits.
-    pub(super) fn makes_room(&self, error: &Unplaced) -> bool {
-        let of_cluster = matches!(error, Unplaced::Cluster(error) if error.quota().is_none());
-        let may_go = !self.request.parked && !self.may_be_placed_yet();
-        of_cluster && may_go && self.patience.has_lasted(ROOM_AFTER)
+    /// Whether it is to wait in its lane for the API server: in hand, it and its like would keep out those that the cache
+    /// can answer. Also without that lane's queue it waits.
+    pub(super) fn makes_room(&self) -> bool {
+        !self.request.parked && self.patience.has_lasted(ROOM_AFTER)
+    }
+
+    /// What whoever handles it the next time is to know.
+    pub(super) fn doubt(&self) -> Doubt {
+        Doubt { earlier: self.earlier == Earlier::AnyTime, undecided: self.may_be_placed_yet() }
     }
 
     /// For a slot.

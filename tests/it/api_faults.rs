@@ -154,10 +154,16 @@ async fn a_create_without_an_answer_is_answered_once_although_its_job_has_ended_
     let proxy = ApiProxy::start(&world).await;
     let _dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
     let mut producer = world.producer().await;
-    let faults = [Fault::CommitsAndSays(500), Fault::CommitsAndSays(503), Fault::CommitsAndResets];
-    for (number, fault) in faults.into_iter().enumerate() {
+    let faults = [
+        (Fault::CommitsAndSays(500), 503, 12),
+        (Fault::CommitsAndSays(503), 503, 12),
+        (Fault::CommitsAndResets, 503, 12),
+        (Fault::CommitsAndSays(504), 429, 1),
+        (Fault::CommitsAndResets, 403, 1),
+    ];
+    for (number, (fault, look, times)) in faults.into_iter().enumerate() {
         proxy.fault(Calls::Creates, fault, 1);
-        proxy.fault(Calls::Gets, Fault::Says(503), 12);
+        proxy.fault(Calls::Gets, Fault::Says(look), times);
         let request = json!({"script": format!("echo late {number}; exit 3")});
         let event = producer.ask(Request::template("script", &request)).await;
         assert_eq!((event.state(), event.served_by()), ("failed", "executed"));
@@ -182,15 +188,44 @@ async fn a_log_that_no_node_gives_ends_its_request_after_the_grace() {
     world.settled().await;
 }
 
+/// What could not be read before an outage and after it was out of reach for longer than the grace, and its node for a moment.
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_wait_for_the_api_server_keep_none_out_that_the_cache_answers() {
-    let world = World::new("room-for-hits").await;
+async fn a_log_is_waited_for_again_after_the_api_server_was_away() {
+    let world = World::new("log-and-outage").await;
     let proxy = ApiProxy::start(&world).await;
-    let _dispatcher = world.dispatcher_in(&proxy.environment(), &["amqp.prefetch=4"]).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &["results.grace=6s"]).await;
+    let mut producer = world.producer().await;
+    proxy.fault(Calls::Logs, Fault::Says(504), usize::MAX);
+    producer.send(Request::template("script", &json!({"script": "echo there all along"}))).await;
+    crate::support::eventually("a log that is not given", async || (proxy.met() > 0).then_some(())).await;
+    proxy.fault(Calls::Gets, Fault::Says(503), usize::MAX);
+    world.pause(Duration::from_secs(9)).await;
+    proxy.heal();
+    proxy.fault(Calls::Logs, Fault::Says(504), 1);
+    let event = producer.event().await;
+    assert_eq!((event.state(), event.result("text")), ("succeeded", &json!("there all along\n")), "{}", event.data());
+    assert_eq!(proxy.heal(), 1);
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_an_api_server_that_is_away_keep_none_out_that_the_cache_answers() {
+    hits_pass_behind_misses("room-for-hits", Fault::Says(503)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_an_api_server_that_hangs_keep_none_out_that_the_cache_answers() {
+    hits_pass_behind_misses("hang-and-hits", Fault::Hangs).await;
+}
+
+async fn hits_pass_behind_misses(world: &str, fault: Fault) {
+    let world = World::new(world).await;
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &["amqp.prefetch=4", IMPATIENT[0]]).await;
     let (mut kept, mut others) = (world.producer().await, world.producer().await);
     let request = |text: &str| Request::template("script", &json!({"script": format!("echo {text}")}));
     assert_eq!(kept.ask(request("kept")).await.state(), "succeeded");
-    proxy.fault(Calls::Any, Fault::Says(503), usize::MAX);
+    proxy.fault(Calls::Any, fault, usize::MAX);
     let mut owed = HashSet::new();
     for number in 0..8 {
         owed.insert(others.send(request(&number.to_string())).await);
@@ -208,7 +243,7 @@ async fn requests_that_wait_for_the_api_server_keep_none_out_that_the_cache_answ
 
 /// Its connection stalls, the call is given up, and reaches the API server after that.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_create_that_is_carried_out_after_the_deadline_is_told_as_what_it_comes_to_and_nothing_else() {
+async fn a_create_that_is_carried_out_after_the_deadline_is_told_as_expired_and_nothing_else() {
     let world = World::new("late-create").await;
     let recorder = world.recorder();
     let proxy = ApiProxy::start(&world).await;
@@ -218,9 +253,55 @@ async fn a_create_that_is_carried_out_after_the_deadline_is_told_as_what_it_come
     let deadline = jiff::Timestamp::now() + Duration::from_secs(2);
     let body = json!({"template": "script", "params": {"script": "echo late"}, "deadline": deadline.to_string()});
     let event = producer.ask(Request::json(&body)).await;
-    assert_eq!((event.state(), event.served_by()), ("succeeded", "executed"), "{}", event.data());
+    assert_eq!(event.state(), "expired", "{}", event.data());
     assert_eq!(proxy.heal(), 1);
     assert!(producer.event_within(Duration::from_secs(10)).await.is_none());
     assert_eq!(recorder.jobs(), 1);
     world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_is_carried_out_after_the_deadline_is_told_as_what_it_comes_to_and_nothing_else() {
+    let world = World::new("late-join").await;
+    let recorder = world.recorder();
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
+    let (mut first, mut second) = (world.producer().await, world.producer().await);
+    let params = json!({"script": "sleep 25; echo both"});
+    first.send(Request::template("script", &params)).await;
+    world.the_job().await;
+    proxy.fault(Calls::JobPatches, Fault::CommitsLate(Duration::from_secs(8)), 1);
+    let deadline = jiff::Timestamp::now() + Duration::from_secs(2);
+    let body = json!({"template": "script", "params": params, "deadline": deadline.to_string()});
+    let event = second.ask(Request::json(&body)).await;
+    assert_eq!((event.state(), event.served_by()), ("succeeded", "coalesced"), "{}", event.data());
+    assert_eq!(proxy.heal(), 1);
+    assert_eq!(first.event().await.served_by(), "executed");
+    assert!(second.event_within(Duration::from_secs(5)).await.is_none());
+    assert_eq!(recorder.jobs(), 1);
+    world.settled().await;
+}
+
+/// The one that has the request then does not know of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_is_carried_out_after_the_deadline_and_the_death_of_its_dispatcher_is_told_as_expired() {
+    let world = World::new("later-create").await;
+    let recorder = world.recorder();
+    let proxy = ApiProxy::start(&world).await;
+    let mut first = world.dispatcher_in(&proxy.environment(), &[]).await;
+    let mut producer = world.producer().await;
+    proxy.fault(Calls::Creates, Fault::CommitsLate(Duration::from_secs(15)), 1);
+    let deadline = jiff::Timestamp::now() + Duration::from_secs(2);
+    let body = json!({"template": "script", "params": {"script": "echo later"}, "deadline": deadline.to_string()});
+    producer.send(Request::json(&body)).await;
+    crate::support::eventually("a create on its way", async || (proxy.met() > 0).then_some(())).await;
+    first.kill();
+    world.pause(Duration::from_secs(2)).await;
+    let _second = world.dispatcher().await;
+    assert_eq!(producer.event().await.state(), "expired");
+    crate::support::eventually("the Job", async || (recorder.jobs() == 1).then_some(())).await;
+    world.settled().await;
+    while let Some(event) = producer.event_within(Duration::from_secs(2)).await {
+        assert_eq!(event.state(), "expired", "{}", event.data());
+    }
 }

@@ -90,6 +90,11 @@ fn ended_pods(job: &Job) -> (i32, i32) {
     (succeeded, failed)
 }
 
+/// Whether it was created after this, by the API server's clock, which counts whole seconds.
+pub fn was_created_after(job: &Job, deadline: Timestamp) -> bool {
+    job.metadata.creation_timestamp.as_ref().is_some_and(|created| created.0 > deadline)
+}
+
 /// When the Job ended, as its status says it, or when the pod did whose success was told before that.
 pub fn finished_at(job: &Job) -> Option<Timestamp> {
     if let Some(success) = pod_verdict(job) {

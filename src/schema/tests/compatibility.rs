@@ -204,6 +204,7 @@ fn a_job_in_full_is_read_and_written_in_the_same_form() {
         created_job: true,
         overwrites: true,
         stale_if_error: Some(86_400),
+        deadline: Some("2026-11-24T11:00:00Z".parse().unwrap()),
         producer: Some("anna".into()),
         wants_progress: true,
         cancelled: Some("withdrawn".into()),
