@@ -5,6 +5,7 @@
 mod breaker;
 mod envelope;
 mod hot;
+mod lookup;
 mod records;
 mod seal;
 mod store;
@@ -12,9 +13,10 @@ mod survey;
 mod upload;
 
 pub use envelope::{Entry, Invalid, decode, encode};
+pub use lookup::{Lookup, Wanted};
 pub use records::ANSWERING;
 pub use seal::Seal;
-pub use store::{Kept, Lookup, Store};
+pub use store::{Kept, Store};
 pub use survey::Survey;
 pub use upload::Upload;
 

@@ -111,7 +111,7 @@ async fn result(State(pages): State<Arc<Pages>>, Path(key): Path<String>) -> Res
                 (X_CONTENT_TYPE_OPTIONS, "nosniff"),
                 (CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
             ];
-            (headers, entry.payload.bytes).into_response()
+            (headers, entry.payload.bytes.clone()).into_response()
         }
         None if lookup.away => (StatusCode::SERVICE_UNAVAILABLE, "Redis did not answer; try again\n").into_response(),
         None => (StatusCode::NOT_FOUND, "no result is kept under this key\n").into_response(),

@@ -170,7 +170,7 @@ async fn start(
     });
     tasks.spawn("intake", {
         let stop = stop.clone();
-        async move { consumer.run(stop, move |delivery| Arc::clone(&intake).handle(delivery)).await }
+        async move { consumer.run(stop, move |handful| Arc::clone(&intake).handle_handful(handful)).await }
     });
     // Only to know from the start whether it is there; the log says so when it is not.
     if let Err(reason) = store_at_start.ping().await {

@@ -72,9 +72,9 @@ impl Hot {
     }
 
     /// Holds what Redis had after `mark`.
-    pub(super) fn put(&self, mark: Mark, entry: &Entry) {
+    pub(super) fn put(&self, mark: Mark, entry: &Arc<Entry>) {
         let Some(values) = &self.values else { return };
-        values.insert(entry.key, Held { entry: Arc::new(entry.clone()), until: mark.at + self.ttl });
+        values.insert(entry.key, Held { entry: Arc::clone(entry), until: mark.at + self.ttl });
         // A drop counts first and removes then: one that removed before the insert is seen here.
         if self.drops.load(Ordering::SeqCst) != mark.drops {
             values.remove(&entry.key);
@@ -99,14 +99,14 @@ mod tests {
 
     const TTL: Duration = Duration::from_secs(1);
 
-    fn entry(number: usize, bytes: usize) -> Entry {
-        Entry {
+    fn entry(number: usize, bytes: usize) -> Arc<Entry> {
+        Arc::new(Entry {
             key: RequestKey::from_hex(&format!("{number:064x}")).unwrap(),
             job: JobInfo { namespace: "work".into(), name: "jq-t-x".into(), uid: "u".into(), attempts: 1 },
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::UNIX_EPOCH,
             payload: Payload::new(vec![b'x'; bytes]),
-        }
+        })
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         let (hot, begun, entry) = (Hot::new(1 << 20, TTL), Instant::now(), entry(1, 10));
         assert!(hot.get(&entry.key, begun).is_none());
         hot.put(hot.mark(begun), &entry);
-        assert_eq!(hot.get(&entry.key, begun + TTL - Duration::from_nanos(1)).as_deref(), Some(&entry));
+        assert_eq!(hot.get(&entry.key, begun + TTL - Duration::from_nanos(1)), Some(Arc::clone(&entry)));
         assert!(hot.get(&entry.key, begun + TTL).is_none());
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -102,7 +103,7 @@ async fn get(config: &Config, key: &RequestKey, output: Output) -> Result<Exit, 
         });
     };
     let bytes = match output {
-        Output::Result => entry.payload.bytes,
+        Output::Result => Arc::unwrap_or_clone(entry).payload.bytes,
         Output::Json => format!("{:#}\n", description(&entry)).into_bytes(),
     };
     std::io::stdout().lock().write_all(&bytes).map_err(|error| (Exit::Failed, error.into()))?;

@@ -12,10 +12,12 @@ use crate::domain::outcome::{Failure, Payload};
 use crate::domain::rejection::Rejection;
 use crate::domain::request::{Arrival, Request};
 use crate::domain::waiter::Waiter;
+use crate::reply::Cached;
 
 impl Intake {
     pub(super) async fn answer_from_cache(&self, waiter: Waiter, plan: &Plan, entry: &Entry) -> Result<(), Unsettled> {
-        self.replies.send_cached(&self.addressed(waiter), &plan.template, entry).await?;
+        let waiter = &self.addressed(waiter);
+        self.replies.send_cached(Cached { waiter, template: &plan.template, entry }).await?;
         Ok(())
     }
 

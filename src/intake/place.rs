@@ -1,44 +1,37 @@
 //! The place of a request that the cache cannot answer: on a Job that it begins or joins, or in its lane.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
+use super::leave::Leave;
 use super::quest::{Quest, Unplaced};
-use super::single_flight::{Follower, Leader, Outcome};
+use super::single_flight::{Leader, Outcome};
 use super::{Decision, Intake, Unsettled};
 use crate::cluster::{Placement, Target};
 use crate::crash;
 use crate::domain::earlier::Earlier;
-use crate::domain::lanes::Ticket;
 use crate::domain::manifest::Plan;
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{CacheMode, Request};
 use crate::domain::waiter::Waiter;
 use crate::queue::Delivery;
-use crate::slots::{Slot, Turn};
+use crate::slots::Slot;
 use crate::telemetry::chain;
-
-/// What a request may do next.
-enum Leave<'a> {
-    Begin(Slot, Leader<'a>),
-    /// There is a Job of its key: joining needs no slot.
-    Join,
-    Park,
-    LookAgain,
-}
 
 impl Intake {
     /// Looks up, then creates or joins, until one of them holds. Every round begins with a lookup: what
-    /// kept the last one from its place may have left a result.
+    /// kept the last one from its place may have left a result. The first may be `missed`: made at that time, for nothing.
     pub(super) async fn find_place(
         &self,
         request: &Request,
         delivery: &Delivery,
         plan: &Plan,
+        missed: Option<Instant>,
     ) -> Result<Decision, Unsettled> {
         let mut quest = Quest::new(request, delivery, plan, self.claimant(request));
+        quest.missed = missed;
         loop {
             let late = request.deadline.filter(|deadline| *deadline < Timestamp::now());
             if let Some(deadline) = late.filter(|_| !quest.earlier.is_possible()) {
@@ -50,7 +43,7 @@ impl Intake {
                 Ok(Some(placement)) => Box::pin(self.weigh(&mut quest, Ok(placement))).await?,
                 Err(error) => Box::pin(self.weigh(&mut quest, Err(error))).await?,
                 // What the cache says now comes after the look at the Job, and all that the Job did is in it.
-                Ok(None) => match (self.known(&quest).await, late) {
+                Ok(None) => match (self.known(&mut quest).await, late) {
                     (Some(known), _) => Some(known),
                     (None, Some(_)) if quest.may_be_placed_yet() => {
                         quest.patience.wait(&self.stop).await?;
@@ -86,9 +79,12 @@ impl Intake {
 
     /// What is known of the request without a look at its Job: that it was answered, the result, or that
     /// it is not wanted any more.
-    async fn known(&self, quest: &Quest<'_>) -> Option<Decision> {
+    async fn known(&self, quest: &mut Quest<'_>) -> Option<Decision> {
         let request = quest.request;
-        let remembered = self.remembered(request, quest.plan, &quest.waiter, quest.earlier).await;
+        let remembered = match quest.missed.take() {
+            Some(_) => None,
+            None => self.remembered(request, quest.plan, &quest.waiter, quest.earlier).await,
+        };
         crash::point("cache-read");
         if remembered.is_some() {
             return remembered;
@@ -118,14 +114,14 @@ impl Intake {
         if let Some(decided) = lookup.decided {
             return Some(Decision::Decided(Box::new(decided)));
         }
-        lookup.entry.map(|entry| Decision::Hit(Box::new(entry)))
+        lookup.entry.map(Decision::Hit)
     }
 
     /// The place that an earlier try has found, if there was one; the look costs nothing where there was none. With the
     /// time from before it, which is that of the whole round: so no lookup is older than it counts.
     async fn stands(&self, quest: &Quest<'_>) -> Result<(Instant, Result<Option<Placement>, Unplaced>), Unsettled> {
         if !quest.earlier.is_possible() {
-            return Ok((Instant::now(), Ok(None)));
+            return Ok((quest.missed.unwrap_or_else(Instant::now), Ok(None)));
         }
         let turn = self.turn(&quest.patience).await?;
         let looked_up = Instant::now();
@@ -134,10 +130,15 @@ impl Intake {
         Ok((looked_up, stands.map_err(Unplaced::from)))
     }
 
-    async fn park(&self, quest: &Quest<'_>) -> Result<(), Unplaced> {
-        let in_doubt = quest.earlier == Earlier::AnyTime;
+    async fn park(&self, quest: &mut Quest<'_>) -> Result<(), Unplaced> {
+        let doubt = quest.doubt();
         let Quest { request, delivery, plan, .. } = quest;
-        self.parking.park(&delivery.arrival, &request.waiter.request_id, &plan.lane, in_doubt).await?;
+        let parked = self.parking.park(&delivery.arrival, &request.waiter.request_id, &plan.lane, doubt).await;
+        if parked.is_err() {
+            // It may be there, and come to a Job from there.
+            quest.is_in_doubt();
+        }
+        parked?;
         self.metrics.parked.inc();
         Ok(())
     }
@@ -151,14 +152,18 @@ impl Intake {
         match tried {
             // The watch may be behind: it must not send the request to that Job again.
             Ok(Placement::Ended { uid }) => {
-                self.slots.is_gone(&uid);
+                self.slots.is_gone(&uid, &quest.plan.name());
                 quest.in_the_way = Some(uid);
             }
             Ok(Placement::Gone) => {
                 self.slots.none_is_called(&quest.plan.name());
                 quest.patience.wait(&self.stop).await?;
             }
-            Ok(Placement::TooSlow) => {}
+            Ok(Placement::TooSlow) => {
+                if quest.makes_room() && self.park(quest).await.is_ok() {
+                    return Ok(Some(Decision::Parked));
+                }
+            }
             Ok(Placement::Terminating | Placement::Moved) => quest.patience.wait(&self.stop).await?,
             Ok(Placement::Undecided) => {
                 quest.is_in_doubt();
@@ -168,10 +173,12 @@ impl Intake {
                 Ok(true) => return self.placed(quest).await.map(Some),
                 // Whoever has completed that Job may have read the copy, and told its outcome.
                 Ok(false) => {
+                    quest.has_tried(&Ok(Placement::Undecided));
                     quest.is_in_doubt();
                     quest.patience.wait(&self.stop).await?;
                 }
                 Err(error) => {
+                    quest.has_tried(&Ok(Placement::Undecided));
                     quest.is_in_doubt();
                     self.pause(quest, error).await?;
                 }
@@ -192,7 +199,8 @@ impl Intake {
                 if let Some(failure) = quest.out_of_quota(&error) {
                     return Ok(Some(Decision::Failed(Box::new(failure))));
                 }
-                if quest.makes_room(&error) && self.park(quest).await.is_ok() {
+                let of_cluster = matches!(&error, Unplaced::Cluster(error) if error.quota().is_none());
+                if of_cluster && quest.makes_room() && self.park(quest).await.is_ok() {
                     return Ok(Some(Decision::Parked));
                 }
                 self.pause(quest, error).await?;
@@ -241,69 +249,6 @@ impl Intake {
         Ok(self.jobs.mark_overflow(target).await?)
     }
 
-    /// Whether the request may begin a Job at once, and otherwise what it does meanwhile. One that comes from
-    /// its lane waits there for its turn.
-    async fn leave(&self, quest: &mut Quest<'_>) -> Result<Leave<'_>, Unsettled> {
-        if let Some(slot) = quest.slot.take() {
-            return match self.creating.lead(quest.plan.lock) {
-                Ok(leader) => Ok(Leave::Begin(slot, leader)),
-                Err(follower) => self.follow(quest, follower).await,
-            };
-        }
-        let candidate = quest.candidate();
-        let Quest { request, delivery, plan, .. } = quest;
-        let ticket = Ticket { since: delivery.arrival.received_at, order: delivery.order };
-        if self.slots.is_bounded(&candidate) {
-            tokio::select! {
-                () = self.slots.known() => {}
-                held = quest.patience.over(&self.stop) => return Err(held),
-            }
-        }
-        if self.slots.lives(&plan.name()) {
-            return Ok(Leave::Join);
-        }
-        if !request.parked {
-            return match self.creating.lead(plan.lock) {
-                Ok(leader) => Ok(match self.slots.take(ticket, &candidate) {
-                    Some(slot) => Leave::Begin(slot, leader),
-                    None => Leave::Park,
-                }),
-                Err(follower) => self.follow(quest, follower).await,
-            };
-        }
-        debug!(request.id = request.waiter.request_id, lane = plan.lane, since = %ticket.since, "waits for a slot");
-        let late = async {
-            match request.deadline {
-                Some(deadline) => tokio::time::sleep(until(deadline)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            turn = self.slots.turn(ticket, candidate, &request.waiter.request_id) => Ok(match turn {
-                // The lookup is as old as the wait; with the slot in hand it is made again.
-                Turn::Begin(slot) => {
-                    quest.slot = Some(slot);
-                    Leave::LookAgain
-                }
-                Turn::LookAgain => Leave::LookAgain,
-                Turn::MakeRoom => Leave::Park,
-            }),
-            () = late => Ok(Leave::LookAgain),
-            held = quest.patience.over(&self.stop) => Err(held),
-        }
-    }
-
-    /// Waits for what an equal request comes to, which is about to create.
-    async fn follow(&self, quest: &Quest<'_>, follower: Follower) -> Result<Leave<'_>, Unsettled> {
-        tokio::select! {
-            outcome = follower.outcome() => Ok(match outcome {
-                Outcome::Job => Leave::Join,
-                Outcome::Nothing => Leave::LookAgain,
-            }),
-            held = quest.patience.over(&self.stop) => Err(held),
-        }
-    }
-
     /// Waits after a failed call.
     async fn pause(&self, quest: &mut Quest<'_>, error: Unplaced) -> Result<(), Unsettled> {
         if matches!(&error, Unplaced::Cluster(error) if error.is_undecided()) {
@@ -313,10 +258,6 @@ impl Intake {
         warn!(error = chain(&error), "no place for a request yet; trying again");
         quest.patience.wait(&self.stop).await
     }
-}
-
-fn until(deadline: Timestamp) -> Duration {
-    Duration::try_from(deadline.duration_since(Timestamp::now())).unwrap_or_default()
 }
 
 fn rejected(code: Code, why: impl Into<String>) -> Decision {

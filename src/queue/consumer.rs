@@ -1,11 +1,13 @@
 //! The session that consumes requests and the lanes in which they wait.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::StreamExt;
 use lapin::{Connection, Event};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -22,6 +24,17 @@ use crate::telemetry::metrics::Metrics;
 
 /// A session that has lived this long is not ended by what it takes in hand, nor by a link that fails under it.
 const PROVEN_AFTER: Duration = Duration::from_secs(5);
+
+/// So many handfuls are taken at once.
+const TURNS: usize = 4;
+
+/// Deliveries that came together.
+#[derive(Debug)]
+pub struct Handful {
+    pub deliveries: Vec<Delivery>,
+    /// As long as it is held, one handful less is taken: what comes meanwhile comes together.
+    pub turn: OwnedSemaphorePermit,
+}
 
 /// Consumes `jobquay.requests` and the pending queues, one session after the other.
 pub struct Consumer {
@@ -52,12 +65,12 @@ enum End {
 }
 
 impl Consumer {
-    /// Calls `handle` for each delivery, concurrently, until `stop`; then hands back what was not
+    /// Calls `handle` for what comes, concurrently, until `stop`; then hands back what was not
     /// begun and waits for what was. Handlers of a session that fails are dropped: their deliveries
     /// come again.
     pub async fn run<H, F>(self, stop: CancellationToken, handle: H)
     where
-        H: Fn(Delivery) -> F,
+        H: Fn(Handful) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
         let mut backoff = Backoff::for_sessions();
@@ -110,7 +123,7 @@ impl Consumer {
         backoff: &mut Backoff,
     ) -> Result<End, Error>
     where
-        H: Fn(Delivery) -> F,
+        H: Fn(Handful) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
         topology::prepare(connection, self.config.topology, self.exchange.as_deref(), &self.lanes).await?;
@@ -123,6 +136,7 @@ impl Consumer {
         let (mut sources, acknowledgers) = Sources::open(connection, prefetch, lanes, own_user(&self.config)).await?;
         let mut acknowledging = pin!(try_join_all(acknowledgers.into_iter().map(Acknowledger::run)));
         let mut events = connection.events_listener();
+        let turns = Arc::new(Semaphore::new(TURNS));
         let mut proof = pin!(tokio::time::sleep(PROVEN_AFTER));
         let mut proven = false;
         self.health.set(Edge::Consumer, true);
@@ -149,18 +163,24 @@ impl Consumer {
                         return Err(Error::Amqp { action: "keep the connection", source });
                     }
                 }
-                handful = sources.next_handful() => {
-                    // Side by side in one task: what they wait for comes together too, and wakes it once.
-                    let handling: FuturesUnordered<_> = handful?.into_iter().map(handle).collect();
-                    handlers.spawn(handling.for_each(|()| std::future::ready(())));
+                // In one task: what they wait for comes together too, and wakes it once.
+                handful = next_handful(&turns, &mut sources) => {
+                    handlers.spawn(handle(handful?));
                 }
-                Some(_) = handlers.join_next() => {}
+                // What it has not settled comes again with the next session.
+                Some(ended) = handlers.join_next() => ended.map_err(|_| Error::Died)?,
             }
         }
         self.health.set(Edge::Consumer, false);
         drain(connection, sources, handlers, acknowledging).await?;
         Ok(End::Stopped)
     }
+}
+
+/// Cancel safe: what was taken has been given out.
+async fn next_handful(turns: &Arc<Semaphore>, sources: &mut Sources) -> Result<Handful, Error> {
+    let turn = Arc::clone(turns).acquire_owned().await.expect("the semaphore is never closed");
+    Ok(Handful { deliveries: sources.next_handful().await?, turn })
 }
 
 /// Takes nothing more, hands back what was not begun, waits for what was, and says goodbye. The

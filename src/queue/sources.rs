@@ -14,7 +14,7 @@ use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, pending_queue, short}
 pub const LANE_PREFETCH: u16 = 64;
 
 /// What is worth taking at once: more wakes nobody less often.
-const HANDFUL: usize = 64;
+const HANDFUL: usize = 128;
 
 /// Open consumers, and what they bring. What becomes of that is told to the broker by their acknowledgers.
 pub(super) struct Sources {
