@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jobquay::domain::catalog::Catalog;
 use jobquay::domain::manifest::{self, InlineDefaults};
 use jobquay::domain::namespaces::Namespaces;
-use jobquay::domain::request::{Arrival, Asked, Work, parse};
+use jobquay::domain::request::{Arrival, Asked, MessageId, Work, parse};
 use jobquay::domain::template::{Limits, Template, TemplateDefaults};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -50,7 +50,11 @@ fn arrival(kind: u8, body: &[u8]) -> Arrival {
     Arrival {
         content_type: cloud_event.then(|| "application/cloudevents+json".into()).or((kind == b't').then(|| cut(40))),
         content_encoding: (kind == b'e').then(|| cut(20)),
-        message_id: (kind != b'C').then(|| if kind == b'm' { cut(255) } else { "m-1".into() }),
+        id: match kind {
+            b'C' => MessageId::Minted("minted".into()),
+            b'm' if !body.is_empty() => MessageId::Given(cut(255)),
+            _ => MessageId::Given("m-1".into()),
+        },
         reply_to: Some("replies".into()),
         correlation_id: (kind == b'm').then(|| cut(255)),
         traceparent: (kind == b'p').then(|| cut(55)),
