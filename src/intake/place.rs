@@ -43,14 +43,12 @@ impl Intake {
                 Ok(Some(placement)) => Box::pin(self.weigh(&mut quest, Ok(placement))).await?,
                 Err(error) => Box::pin(self.weigh(&mut quest, Err(error))).await?,
                 // What the cache says now comes after the look at the Job, and all that the Job did is in it.
-                Ok(None) => match (self.known(&mut quest).await, late) {
-                    (Some(known), _) => Some(known),
-                    (None, Some(_)) if quest.may_be_placed_yet() => {
-                        quest.patience.wait(&self.stop).await?;
-                        None
+                Ok(None) => match self.known(&mut quest).await.or(late.map(Decision::Expired)) {
+                    Some(Decision::Expired(_) | Decision::Cancelled(_)) if quest.may_be_placed_yet() => {
+                        self.hold_back(&mut quest).await?
                     }
-                    (None, Some(deadline)) => Some(Decision::Expired(deadline)),
-                    (None, None) => Box::pin(self.try_place(&mut quest, looked_up)).await?,
+                    Some(known) => Some(known),
+                    None => Box::pin(self.try_place(&mut quest, looked_up)).await?,
                 },
             };
             if let Some(decision) = decision {
@@ -91,10 +89,6 @@ impl Intake {
         }
         if request.cache.mode == CacheMode::Only {
             return Some(rejected(Code::CacheMiss, "no cached result, and `cache.mode` is `only`"));
-        }
-        // One that may stand on a Job is taken off it, once it is known to.
-        if quest.may_be_placed_yet() {
-            return None;
         }
         self.cancellation(request).await.map(Decision::Cancelled)
     }
@@ -247,6 +241,16 @@ impl Intake {
     async fn overflow(&self, waiter: &Waiter, target: Target) -> Result<bool, Unplaced> {
         self.overflow.add(&target.name, &target.uid, waiter).await?;
         Ok(self.jobs.mark_overflow(target).await?)
+    }
+
+    /// Waits until it is known whether the request has come to stand on a Job, which answers it then. Nothing is begun for it
+    /// meanwhile: its end is to be told.
+    async fn hold_back(&self, quest: &mut Quest<'_>) -> Result<Option<Decision>, Unsettled> {
+        if quest.makes_room() && self.park(quest).await.is_ok() {
+            return Ok(Some(Decision::Parked));
+        }
+        quest.patience.wait(&self.stop).await?;
+        Ok(None)
     }
 
     /// Waits after a failed call.

@@ -53,7 +53,7 @@ pub(super) struct Quest<'a> {
 
 impl<'a> Quest<'a> {
     pub(super) fn new(request: &'a Request, delivery: &'a Delivery, plan: &'a Plan, waiter: Waiter) -> Self {
-        let is_open = request.earlier == Earlier::AnyTime || request.undecided;
+        let is_open = request.redelivered || request.undecided;
         Self {
             request,
             delivery,
@@ -63,7 +63,7 @@ impl<'a> Quest<'a> {
             slot: None,
             in_the_way: None,
             earlier: request.earlier,
-            undecided: (request.redelivered || is_open).then(Instant::now),
+            undecided: is_open.then(Instant::now),
             // Whoever had it in hand may have died within a call.
             unanswered: is_open.then(Instant::now),
             over_quota: None,

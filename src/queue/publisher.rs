@@ -7,8 +7,8 @@ mod link;
 mod task;
 mod under_way;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -77,26 +77,36 @@ impl Publisher {
     }
 }
 
-/// Publishes to the queues of one kind: on the channels of all as long as something is said of each, apart from the first
-/// silence to the next word.
+/// Publishes on the channels of all, but apart to a queue of which nothing was said the last time.
 #[derive(Debug, Clone)]
 pub(super) struct Wary {
     publisher: Publisher,
-    apart: Arc<AtomicBool>,
+    silent: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Wary {
     pub(super) fn new(publisher: Publisher) -> Self {
-        Self { publisher, apart: Arc::default() }
+        Self { publisher, silent: Arc::default() }
     }
 
     pub(super) async fn publish(&self, message: Message) -> Result<Receipt, Error> {
-        let receipt = match self.apart.load(Ordering::Relaxed) {
+        let queue = message.routing_key.clone();
+        let was_silent = self.silent().contains(&queue);
+        let receipt = match was_silent {
             true => self.publisher.publish_apart(message).await?,
             false => self.publisher.publish(message).await?,
         };
-        self.apart.store(receipt == Receipt::Unconfirmed, Ordering::Relaxed);
+        if receipt == Receipt::Unconfirmed {
+            self.silent().insert(queue);
+        } else if was_silent {
+            self.silent().remove(&queue);
+        }
         Ok(receipt)
+    }
+
+    fn silent(&self) -> MutexGuard<'_, HashSet<String>> {
+        // Whatever a panic leaves undone is one entry more or less.
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

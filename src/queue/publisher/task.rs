@@ -120,7 +120,9 @@ impl Task {
         let was_alone = unconfirmed.len() == 1;
         unconfirmed.into_iter().rev().for_each(|pending| self.left.push_front(pending));
         if let Err(error) = ended {
-            if was_alone {
+            if error.is_missing_queue() {
+                self.give_up_what_goes_to_exchanges(&error);
+            } else if was_alone {
                 self.blame_the_first(&error);
             }
             return Err(error);
@@ -134,6 +136,17 @@ impl Task {
         self.left.retain(Pending::is_wanted);
     }
 
+    /// The broker has ended the session over an exchange that is not there, and would over each of these. (A queue that is
+    /// not there only returns its messages.)
+    fn give_up_what_goes_to_exchanges(&mut self, error: &Error) {
+        for pending in std::mem::take(&mut self.left) {
+            match pending.message.exchange.is_empty() {
+                true => self.left.push_back(pending),
+                false => self.refuse(pending, Receipt::Ends, error),
+            }
+        }
+    }
+
     /// A message that was alone when its session ended may be the reason. Where the broker says so it is. Else the link may
     /// be, and as often as it likes: then its caller is to try again.
     fn blame_the_first(&mut self, error: &Error) {
@@ -144,6 +157,10 @@ impl Task {
             false if pending.killed >= KILLS => Receipt::Ends,
             false => return self.left.push_front(pending),
         };
+        self.refuse(pending, receipt, error);
+    }
+
+    fn refuse(&self, pending: Pending, receipt: Receipt, error: &Error) {
         warn!(message.id = pending.message.id, error = chain(error), "the broker does not take this message");
         pending.settle(receipt, &self.metrics);
     }
