@@ -14,6 +14,8 @@ use crate::domain::outcome::{LOG_TAIL_LINES, log_tail};
 const LOG_TAIL_READ: i64 = 256 << 10;
 /// A failure is told with or without its log.
 const LOG_TAIL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A log that is empty is read once more after so long.
+const LATE: Duration = Duration::from_millis(500);
 const PIECE: usize = 16 << 10;
 
 impl Jobs {
@@ -21,7 +23,13 @@ impl Jobs {
     pub(super) async fn log(&self, pod: &Pod, container: Option<String>, max: u64) -> Result<Vec<u8>, Error> {
         // Asked for without a limit: the kubelet's counts the timestamps too.
         let params = LogParams { container, ..LogParams::default() };
-        let log = self.read_log(pod, params, max, self.shared.call_timeout.max(Duration::from_secs(30))).await?;
+        let limit = self.shared.call_timeout.max(Duration::from_secs(30));
+        let mut log = self.read_log(pod, params.clone(), max, limit).await?;
+        if log.written_bytes() == 0 {
+            // Nothing; or a node that is short of processor has yet to write it down.
+            tokio::time::sleep(LATE).await;
+            log = self.read_log(pod, params, max, limit).await?;
+        }
         match log.written_bytes() as u64 > max {
             true => Ok(log.into_written()),
             false => log.finish().map_err(Error::NoLog),

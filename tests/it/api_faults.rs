@@ -188,6 +188,22 @@ async fn a_log_that_no_node_gives_ends_its_request_after_the_grace() {
     world.settled().await;
 }
 
+/// Its node has not written it down yet, short of processor as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_comes_late_is_a_result_all_the_same_and_an_empty_one_is_empty() {
+    let world = World::new("late-log").await;
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &[]).await;
+    let mut producer = world.producer().await;
+    proxy.fault(Calls::Logs, Fault::SaysNothing, 1);
+    let event = producer.ask(Request::template("script", &json!({"script": "echo late"}))).await;
+    assert_eq!((event.state(), event.result("text")), ("succeeded", &json!("late\n")), "{}", event.data());
+    assert_eq!(proxy.heal(), 1);
+    let event = producer.ask(Request::template("script", &json!({"script": "true"}))).await;
+    assert_eq!((event.state(), event.result("text")), ("succeeded", &json!("")), "{}", event.data());
+    world.settled().await;
+}
+
 /// What could not be read before an outage and after it was out of reach for longer than the grace, and its node for a moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_waited_for_again_after_the_api_server_was_away() {

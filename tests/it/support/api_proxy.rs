@@ -50,6 +50,8 @@ pub(crate) enum Calls {
 pub(crate) enum Fault {
     /// It is not carried out.
     Says(u16),
+    /// Likewise, and the answer is an empty text.
+    SaysNothing,
     /// It is carried out, and the answer is another one.
     CommitsAndSays(u16),
     /// It is carried out, and the connection ends before the answer.
@@ -189,6 +191,7 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
     let fault = due(&request, &state);
     match fault {
         Some(Fault::Says(code)) => return Ok(status(code)),
+        Some(Fault::SaysNothing) => return Ok(Response::new(whole(String::new()))),
         Some(Fault::Resets) => return Err(io::ErrorKind::ConnectionReset.into()),
         Some(Fault::Hangs) => std::future::pending().await,
         Some(Fault::CommitsLate(delay)) => {
@@ -300,9 +303,12 @@ fn status(code: u16) -> Response<Body> {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": "on demand",
     });
-    let whole = Full::new(Bytes::from(body.to_string())).map_err(|error: Infallible| match error {}).boxed_unsync();
     let answer = Response::builder().status(code).header("content-type", "application/json").header("retry-after", "1");
-    answer.body(whole).expect("a response")
+    answer.body(whole(body.to_string())).expect("a response")
+}
+
+fn whole(text: String) -> Body {
+    Full::new(Bytes::from(text)).map_err(|error: Infallible| match error {}).boxed_unsync()
 }
 
 fn streamed(lines: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
