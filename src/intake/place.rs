@@ -257,7 +257,6 @@ impl Intake {
     async fn pause(&self, quest: &mut Quest<'_>, error: Unplaced) -> Result<(), Unsettled> {
         if matches!(&error, Unplaced::Cluster(error) if error.is_undecided()) {
             quest.is_in_doubt();
-            quest.undecided = Some(Instant::now());
         }
         warn!(error = chain(&error), "no place for a request yet; trying again");
         quest.patience.wait(&self.stop).await

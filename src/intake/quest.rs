@@ -42,10 +42,8 @@ pub(super) struct Quest<'a> {
     pub(super) in_the_way: Option<String>,
     /// Which tries before may have put the request on a Job, or answered it.
     pub(super) earlier: Earlier,
-    /// Since when a call may have taken effect that had no answer.
-    pub(super) undecided: Option<Instant>,
     /// When a write had no answer last, or one that leaves open whether it has taken effect.
-    unanswered: Option<Instant>,
+    undecided: Option<Instant>,
     /// Since when a quota has kept the Job from being created.
     over_quota: Option<Instant>,
     pub(super) patience: Patience,
@@ -63,9 +61,8 @@ impl<'a> Quest<'a> {
             slot: None,
             in_the_way: None,
             earlier: request.earlier,
-            undecided: is_open.then(Instant::now),
             // Whoever had it in hand may have died within a call.
-            unanswered: is_open.then(Instant::now),
+            undecided: is_open.then(Instant::now),
             over_quota: None,
             patience: Patience::new(),
         }
@@ -75,7 +72,7 @@ impl<'a> Quest<'a> {
         Claim {
             waiter: &self.waiter,
             earlier: self.earlier,
-            undecided: self.undecided.is_some_and(|since| since.elapsed() < UNDECIDED_FOR),
+            undecided: self.may_be_placed_yet(),
             may_join: self.request.on_duplicate.may_join(),
             wants_new: self.request.cache.mode == CacheMode::Refresh,
             looked_up,
@@ -90,14 +87,14 @@ impl<'a> Quest<'a> {
             Err(Unplaced::Queue(_)) => false,
         };
         if is_open {
-            self.unanswered = Some(Instant::now());
+            self.undecided = Some(Instant::now());
         }
     }
 
     /// Whether it may still come to stand on a Job by a write of which that is not known: until that has taken effect or
     /// never will, no end of the request is final.
     pub(super) fn may_be_placed_yet(&self) -> bool {
-        self.unanswered.is_some_and(|since| since.elapsed() < UNDECIDED_FOR)
+        self.undecided.is_some_and(|since| since.elapsed() < UNDECIDED_FOR)
     }
 
     /// A call for the request had no answer, and may have put it on a Job.
