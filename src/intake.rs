@@ -99,6 +99,14 @@ enum Decision {
     Parked,
 }
 
+impl Decision {
+    /// Whether it is told by whoever has the request in hand, so that a Job on which it stands as well would tell its own
+    /// end beside it.
+    fn is_news_to_jobs(&self) -> bool {
+        matches!(self, Self::Expired(_) | Self::Cancelled(_) | Self::Hit(_))
+    }
+}
+
 /// How far a request has come beside others when it goes on alone.
 enum Begun {
     Not,

@@ -14,7 +14,7 @@ use super::join::{JoinVerdict, Joiner, Target};
 use super::known::Known;
 use super::pages::Pages;
 use super::placement::{Claim, Placement};
-use super::{Clients, Error, Sighted, Sighting, call};
+use super::{Clients, Error, ServerTime, Sighted, Sighting, call};
 use crate::crash;
 use crate::domain::event::JobInfo;
 use crate::domain::job::{Load, Standing, attempts, finalizer_index, holds_claim, load, standing};
@@ -73,6 +73,11 @@ impl Jobs {
     /// The Jobs of each namespace that the dispatcher works in.
     pub fn everywhere(&self) -> impl Iterator<Item = Self> {
         self.shared.clients.namespaces.all().map(|namespace| self.of(Some(namespace)))
+    }
+
+    /// The API server's.
+    pub fn time(&self) -> &ServerTime {
+        &self.shared.clients.time
     }
 
     pub fn namespaces(&self) -> &Namespaces {
@@ -204,12 +209,18 @@ impl Jobs {
     }
 
     /// The place that an earlier try has found on the Job, if one has: the Job answers, or has answered.
+    /// [`Placement::Full`] where one may have: those in the overflow queue cannot be looked for.
     pub async fn stands(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Option<Placement>, Error> {
         let Some(job) = (if claim.earlier.is_possible() { self.get(&plan.name()).await? } else { None }) else {
             return Ok(None);
         };
         Ok(match standing(&job, &plan.key, claim.waiter, claim.earlier) {
             Standing::Joinable { owed: true, .. } => Some(Placement::Joined),
+            Standing::Joinable { uid, finalizer_index, already_waiting: false, load, .. }
+                if claim.may_join && load.room() == 0 =>
+            {
+                Some(Placement::Full(Target::of(plan, uid, finalizer_index)))
+            }
             Standing::Answered => Some(Placement::Answered),
             Standing::Cancelled { reason } => Some(Placement::Cancelled(reason)),
             _ => None,

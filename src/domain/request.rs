@@ -40,8 +40,8 @@ pub struct Arrival {
     pub parked: bool,
     /// It had been delivered before when it was put into its lane.
     pub in_doubt: bool,
-    /// A call that may put it on a Job had no answer when it was put into its lane.
-    pub undecided: bool,
+    /// When it was put into its lane, a call that may put it on a Job, made at this time, had no answer.
+    pub undecided: Option<Timestamp>,
     /// At its first delivery, for one that has waited in a lane; else at this one.
     pub received_at: Timestamp,
 }
@@ -85,7 +85,7 @@ impl Arrival {
             redelivered: false,
             parked: false,
             in_doubt: false,
-            undecided: false,
+            undecided: None,
             received_at,
         }
     }
@@ -115,7 +115,7 @@ pub struct Request {
     pub parked: bool,
     pub earlier: Earlier,
     /// As [`Arrival::undecided`].
-    pub undecided: bool,
+    pub undecided: Option<Timestamp>,
     pub work: Work,
     pub cache: CacheControl,
     pub on_duplicate: OnDuplicate,

@@ -30,7 +30,7 @@ pub fn trial(catalog: &Catalog, template: &Template) -> Option<Result<Trial, Rej
         redelivered: false,
         parked: false,
         earlier: Earlier::None,
-        undecided: false,
+        undecided: None,
         work: Work::Template { name: template.name.clone(), params: params.clone() },
         cache: CacheControl::default(),
         on_duplicate: OnDuplicate::default(),

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::leave::Leave;
@@ -33,27 +32,42 @@ impl Intake {
         let mut quest = Quest::new(request, delivery, plan, self.claimant(request));
         quest.missed = missed;
         loop {
-            let late = request.deadline.filter(|deadline| *deadline < Timestamp::now());
-            if let Some(deadline) = late.filter(|_| !quest.earlier.is_possible()) {
+            if let Some(deadline) = quest.late().filter(|_| !quest.earlier.is_possible()) {
                 return Ok(Decision::Expired(deadline));
             }
             let (looked_up, stands) = self.stands(&quest).await?;
             let decision = match stands {
+                Ok(None) => self.place_unless_known(&mut quest, looked_up, None).await?,
+                Ok(Some(Placement::Full(target))) => {
+                    self.place_unless_known(&mut quest, looked_up, Some(target)).await?
+                }
                 // It is the Job that answers. What the cache says may be of another run.
                 Ok(Some(placement)) => Box::pin(self.weigh(&mut quest, Ok(placement))).await?,
                 Err(error) => Box::pin(self.weigh(&mut quest, Err(error))).await?,
-                // What the cache says now comes after the look at the Job, and all that the Job did is in it.
-                Ok(None) => match self.known(&mut quest).await.or(late.map(Decision::Expired)) {
-                    Some(Decision::Expired(_) | Decision::Cancelled(_)) if quest.may_be_placed_yet() => {
-                        self.hold_back(&mut quest).await?
-                    }
-                    Some(known) => Some(known),
-                    None => Box::pin(self.try_place(&mut quest, looked_up)).await?,
-                },
             };
             if let Some(decision) = decision {
                 return Ok(decision);
             }
+        }
+    }
+
+    /// For a request that no try before this one was seen to have placed; one may have, in the queue of a Job that is `full`.
+    async fn place_unless_known(
+        &self,
+        quest: &mut Quest<'_>,
+        looked_up: Instant,
+        full: Option<Target>,
+    ) -> Result<Option<Decision>, Unsettled> {
+        // What the cache says now comes after the look at the Job, and all that the Job did is in it.
+        let known = self.known(quest).await.or(quest.late().map(Decision::Expired));
+        match (known, full) {
+            // If it is in that Job's queue, the Job answers it. With another copy there it does for certain.
+            (Some(known), Some(target)) if known.is_news_to_jobs() => {
+                Box::pin(self.weigh(quest, Ok(Placement::Full(target)))).await
+            }
+            (Some(known), None) if quest.may_come_to_another_end(&known) => self.hold_back(quest).await,
+            (Some(known), _) => Ok(Some(known)),
+            (None, _) => Box::pin(self.try_place(quest, looked_up)).await,
         }
     }
 
@@ -181,6 +195,8 @@ impl Intake {
             Ok(Placement::Answered) => return Ok(Some(Decision::Answered)),
             Ok(Placement::Cancelled(reason)) => return Ok(Some(Decision::Cancelled(reason))),
             Ok(Placement::Denied(rejection)) => return Ok(Some(Decision::Rejected(rejection))),
+            // Its own Job may be on its way still, and has its name when that one is gone.
+            Ok(Placement::Duplicate) if quest.has_written_in_doubt() => return self.hold_back(quest).await,
             Ok(Placement::Duplicate) => {
                 let why = format!("the Job {} of an equal request lives", quest.plan.name());
                 return Ok(Some(rejected(Code::Duplicate, why)));
@@ -238,7 +254,7 @@ impl Intake {
 
     /// To the Job's own queue, and then onto the Job that there is one more; `false` when the Job has
     /// ended meanwhile: then the request starts over, and nobody reads the copy.
-    async fn overflow(&self, waiter: &Waiter, target: Target) -> Result<bool, Unplaced> {
+    pub(super) async fn overflow(&self, waiter: &Waiter, target: Target) -> Result<bool, Unplaced> {
         self.overflow.add(&target.name, &target.uid, waiter).await?;
         Ok(self.jobs.mark_overflow(target).await?)
     }

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
+use super::Decision;
 use super::patience::Patience;
 use crate::cluster::{self, Claim, Placement};
 use crate::domain::earlier::Earlier;
@@ -28,6 +31,11 @@ pub(super) enum Unplaced {
     Cluster(#[from] cluster::Error),
 }
 
+/// How long ago that was, by a clock that may be behind the one that says so.
+fn age(at: Timestamp) -> Duration {
+    Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default()
+}
+
 /// What is known of a request's place so far.
 pub(super) struct Quest<'a> {
     pub(super) request: &'a Request,
@@ -42,8 +50,10 @@ pub(super) struct Quest<'a> {
     pub(super) in_the_way: Option<String>,
     /// Which tries before may have put the request on a Job, or answered it.
     pub(super) earlier: Earlier,
-    /// When a write had no answer last, or one that leaves open whether it has taken effect.
+    /// When a write may have been on its way last that had no answer, or one that leaves open whether it has taken effect.
     undecided: Option<Instant>,
+    /// It was, and not only may have been.
+    wrote: bool,
     /// Since when a quota has kept the Job from being created.
     over_quota: Option<Instant>,
     pub(super) patience: Patience,
@@ -51,7 +61,9 @@ pub(super) struct Quest<'a> {
 
 impl<'a> Quest<'a> {
     pub(super) fn new(request: &'a Request, delivery: &'a Delivery, plan: &'a Plan, waiter: Waiter) -> Self {
-        let is_open = request.redelivered || request.undecided;
+        // Whoever had it in hand may have died within a call.
+        let redelivered = request.redelivered.then(Instant::now);
+        let carried = request.undecided.and_then(|at| Instant::now().checked_sub(age(at)));
         Self {
             request,
             delivery,
@@ -61,8 +73,8 @@ impl<'a> Quest<'a> {
             slot: None,
             in_the_way: None,
             earlier: request.earlier,
-            // Whoever had it in hand may have died within a call.
-            undecided: is_open.then(Instant::now),
+            undecided: redelivered.or(carried),
+            wrote: request.undecided.is_some(),
             over_quota: None,
             patience: Patience::new(),
         }
@@ -88,13 +100,34 @@ impl<'a> Quest<'a> {
         };
         if is_open {
             self.undecided = Some(Instant::now());
+            self.wrote = true;
         }
+    }
+
+    /// Its deadline, if that has passed.
+    pub(super) fn late(&self) -> Option<Timestamp> {
+        self.request.deadline.filter(|deadline| *deadline < Timestamp::now())
     }
 
     /// Whether it may still come to stand on a Job by a write of which that is not known: until that has taken effect or
     /// never will, no end of the request is final.
     pub(super) fn may_be_placed_yet(&self) -> bool {
         self.undecided.is_some_and(|since| since.elapsed() < UNDECIDED_FOR)
+    }
+
+    /// Likewise, by a write of which is known that it was on its way.
+    pub(super) fn has_written_in_doubt(&self) -> bool {
+        self.wrote && self.may_be_placed_yet()
+    }
+
+    /// Whether a Job may come to be that tells the request another end than this one. A result that is there is worth more
+    /// than that a write may have been on its way when somebody died.
+    pub(super) fn may_come_to_another_end(&self, known: &Decision) -> bool {
+        match known {
+            Decision::Expired(_) | Decision::Cancelled(_) => self.may_be_placed_yet(),
+            Decision::Hit(_) => self.has_written_in_doubt(),
+            _ => false,
+        }
     }
 
     /// A call for the request had no answer, and may have put it on a Job.
@@ -120,7 +153,9 @@ impl<'a> Quest<'a> {
 
     /// What whoever handles it the next time is to know.
     pub(super) fn doubt(&self) -> Doubt {
-        Doubt { earlier: self.earlier == Earlier::AnyTime, undecided: self.may_be_placed_yet() }
+        let since = self.undecided.filter(|since| since.elapsed() < UNDECIDED_FOR);
+        let undecided = since.map(|since| Timestamp::now() - since.elapsed());
+        Doubt { earlier: self.earlier == Earlier::AnyTime, undecided }
     }
 
     /// For a slot.

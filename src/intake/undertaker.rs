@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 
+use super::patience::Patience;
 use super::{Decision, Intake, Unsettled};
 use crate::cluster::{Claim, Placement};
 use crate::domain::earlier::Earlier;
@@ -41,7 +42,10 @@ impl Intake {
                 let planned = self.rules.borrow().plan(&request);
                 let plan = match planned {
                     Ok(plan) => plan,
-                    Err(rejection) => return self.reject(arrival, request.waiter, &rejection).await,
+                    Err(rejection) => {
+                        let request = Request { earlier: Earlier::AnyTime, ..*request };
+                        return self.reject_unless_told(arrival, request, &rejection).await;
+                    }
                 };
                 match self.came_to(&request, &plan).await? {
                     Some(decision) => return self.carry_out(decision, arrival, *request, &plan).await,
@@ -67,15 +71,26 @@ impl Intake {
             waiter: &waiter,
             earlier: Earlier::AnyTime,
             undecided: false,
-            may_join: false,
+            may_join: request.on_duplicate.may_join(),
             wants_new: false,
             looked_up: Instant::now(),
         };
-        let jobs = self.jobs_of(plan);
-        Ok(match self.patiently("look for the Job of a poisoned request", || jobs.stands(plan, &claim)).await? {
-            Some(Placement::Cancelled(reason)) => Some(Decision::Cancelled(reason)),
-            Some(_) => Some(Decision::Answered),
-            None => self.remembered(request, plan, &waiter, Earlier::AnyTime).await,
-        })
+        let (jobs, mut patience) = (self.jobs_of(plan), Patience::new());
+        loop {
+            let stands = self.patiently("look for the Job of a poisoned request", || jobs.stands(plan, &claim)).await?;
+            return Ok(match stands {
+                Some(Placement::Cancelled(reason)) => Some(Decision::Cancelled(reason)),
+                // If it is in that Job's queue, the Job answers it. With another copy there it does for certain.
+                Some(Placement::Full(target)) => match self.overflow(&waiter, target).await {
+                    Ok(true) => Some(Decision::Answered),
+                    Ok(false) | Err(_) => {
+                        patience.wait(&self.stop).await?;
+                        continue;
+                    }
+                },
+                Some(_) => Some(Decision::Answered),
+                None => self.remembered(request, plan, &waiter, Earlier::AnyTime).await,
+            });
+        }
     }
 }

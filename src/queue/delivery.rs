@@ -86,7 +86,7 @@ fn arrival(delivery: &mut lapin::message::Delivery) -> Arrival {
         redelivered: delivery.redelivered,
         parked: false,
         in_doubt: false,
-        undecided: false,
+        undecided: None,
         received_at: Timestamp::now(),
         body,
     }

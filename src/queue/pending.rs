@@ -16,7 +16,7 @@ const PRODUCER: &str = "jobquay-user-id";
 const RECEIVED_AT: &str = "jobquay-received-at";
 /// There when the request had been delivered before, so that nobody knows what came of it.
 const IN_DOUBT: &str = "jobquay-in-doubt";
-/// There when a call that may put the request on a Job had no answer.
+/// When a call was made last that may put the request on a Job, and had no answer.
 const UNDECIDED: &str = "jobquay-undecided";
 
 /// What is not known of a request that is parked.
@@ -24,8 +24,8 @@ const UNDECIDED: &str = "jobquay-undecided";
 pub struct Doubt {
     /// What came of deliveries before its first one here.
     pub earlier: bool,
-    /// What came of a call for it.
-    pub undecided: bool,
+    /// What came of a call for it, made at this time.
+    pub undecided: Option<Timestamp>,
 }
 
 /// The queue of a lane.
@@ -59,7 +59,7 @@ impl Parking {
 pub(super) fn message(arrival: &Arrival, id: &str, lane: &str, own_user: &str, doubt: Doubt) -> Message {
     let mut headers = vec![(RECEIVED_AT, arrival.received_at.to_string())];
     headers.extend(doubt.earlier.then(|| (IN_DOUBT, true.to_string())));
-    headers.extend(doubt.undecided.then(|| (UNDECIDED, true.to_string())));
+    headers.extend(doubt.undecided.map(|at| (UNDECIDED, at.to_string())));
     headers.extend(arrival.user_id.clone().map(|user| (PRODUCER, user)));
     headers.extend(arrival.trace().into_iter().filter_map(|(name, value)| Some((name, value?.clone()))));
     Message {
@@ -103,7 +103,8 @@ pub(super) fn unpark(arrival: &mut Arrival, headers: Option<&lapin::types::Field
     arrival.content_type = arrival.content_type.take().filter(|content_type| !content_type.is_empty());
     arrival.parked = true;
     arrival.in_doubt = text(IN_DOUBT).is_some();
-    arrival.undecided = text(UNDECIDED).is_some();
+    // What is no time was made just now, as far as anybody knows.
+    arrival.undecided = text(UNDECIDED).map(|at| at.parse().unwrap_or_else(|_| Timestamp::now()));
     true
 }
 

@@ -80,10 +80,28 @@ fn a_request_that_a_lane_holds_is_read_as_it_came_and_parked_in_the_same_form() 
     stored.assert_is(&again);
     assert_eq!(again.routing_key, "jobquay.pending.default");
     assert!(!arrival.in_doubt);
-    let in_doubt =
-        pending::message(arrival, &stored.message_id, "default", "jobquay", Doubt { earlier: true, undecided: true });
-    let added: Vec<_> = in_doubt.headers.iter().filter(|header| !again.headers.contains(header)).collect();
-    assert_eq!(added, [&("jobquay-in-doubt", "true".to_owned()), &("jobquay-undecided", "true".to_owned())]);
+}
+
+#[test]
+fn what_is_not_known_of_a_request_goes_with_it_into_its_lane_and_comes_out_of_it() {
+    let mut stored = stored("parked-request.json");
+    let arrival = |stored: &Stored| Delivery::of_lane(stored.delivery(), 1, "jobquay", ledger().0).arrival;
+    let certain = arrival(&stored);
+    let at = "2026-11-24T10:01:00Z".parse::<Timestamp>().unwrap();
+    let parked = |doubt| pending::message(&certain, &stored.message_id, "default", "jobquay", doubt).headers;
+    let added: Vec<_> = {
+        let without = parked(Doubt::default());
+        let with = parked(Doubt { earlier: true, undecided: Some(at) });
+        with.into_iter().filter(|header| !without.contains(header)).collect()
+    };
+    assert_eq!(added, [("jobquay-in-doubt", "true".to_owned()), ("jobquay-undecided", at.to_string())]);
+    assert_eq!((certain.in_doubt, certain.undecided), (false, None));
+    stored.headers.extend(added.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let doubtful = arrival(&stored);
+    assert_eq!((doubtful.in_doubt, doubtful.undecided), (true, Some(at)));
+    // As it was written once.
+    stored.headers.insert("jobquay-undecided".to_owned(), "true".to_owned());
+    assert!(arrival(&stored).undecided.is_some_and(|at| Timestamp::now().duration_since(at).as_secs() < 60));
 }
 
 #[test]

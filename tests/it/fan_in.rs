@@ -204,6 +204,46 @@ async fn an_overflowed_request_whose_mark_was_not_confirmed_is_told_once_and_run
     world.settled().await;
 }
 
+/// It waits in the queue of a full Job, and whoever gets it again cannot see it there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overflowed_request_that_comes_again_after_its_deadline_is_told_what_its_job_came_to() {
+    let world = World::new("fan-in-late").await;
+    let recorder = world.recorder();
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let params = json!({"script": "sleep 40; echo all"});
+    let equal = || Request::template("script", &params);
+    let mut owed: HashSet<_> = producer.send_many((0..256).map(|_| equal())).await.into_iter().collect();
+    let joined = async |count| {
+        let is = async || (dispatcher.metric("jobquay_jobs_joined_total", "") >= count).then_some(());
+        eventually("they have their places", is).await;
+    };
+    joined(255.0).await;
+    let deadline = jiff::Timestamp::now() + Duration::from_secs(5);
+    let body = json!({"template": "script", "params": params, "deadline": deadline.to_string()});
+    let late = || Request::json(&body).id("late");
+    owed.insert(producer.send(late()).await);
+    joined(256.0).await;
+    dispatcher.kill();
+    world.pause(Duration::from_secs(6)).await;
+    // As if its acknowledgement had been lost.
+    producer.send(late()).await;
+    assert_eq!(world.broker.deliver_in_vain("jobquay.requests"), 1);
+    let _next = world.dispatcher().await;
+    eventually("it is put there once more", async || {
+        (jobquay::domain::job::overflowed(&world.the_job().await) == 2).then_some(())
+    })
+    .await;
+    let mut events = all_answers(&mut producer, &owed).await;
+    while let Some(event) = producer.event_within(Duration::from_secs(3)).await {
+        events.push(event);
+    }
+    assert_agreement(&events);
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    assert_eq!(recorder.jobs(), 1);
+    world.settled().await;
+}
+
 /// The next Job of its key is another dispatcher's: all that this one knows of either is what the watch has shown.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_sent_after_a_full_job_that_is_gone() {

@@ -143,3 +143,25 @@ async fn a_poisoned_request_whose_result_is_cached_is_answered_with_it() {
     assert_eq!(events[0].result("sha256"), first.result("sha256"));
     assert_eq!(events[1].error("code"), &json!("request.poison"), "it wants a new one, and nothing is run for it");
 }
+
+/// Its Job has answered it, and its template is gone by the time that the broker gives it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_request_that_was_answered_is_not_refused_by_rules_that_came_after_its_answer() {
+    let world = World::new("poison-rules").await;
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    assert_eq!(producer.ask(script("echo told").id("once")).await.state(), "succeeded");
+    world.settled().await;
+    dispatcher.kill();
+    producer.send(script("echo told").id("once")).await;
+    crash_loop(&world, 1).await;
+    let empty = STACK.dir.join(&world.name);
+    std::fs::create_dir_all(&empty).expect("a directory");
+    let next = world.dispatcher_with(&[&format!("templates.dir={}", empty.display())]).await;
+    eventually("it is laid to rest", async || {
+        (next.metric("jobquay_requests_poisoned_total", "") >= 1.0).then_some(())
+    })
+    .await;
+    world.settled().await;
+    assert!(producer.event_within(Duration::from_secs(2)).await.is_none(), "told once");
+}

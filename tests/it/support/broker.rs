@@ -99,7 +99,16 @@ impl Broker {
 
     /// Takes every message off a queue.
     pub(crate) fn drain(&self, queue: &str) -> Vec<Value> {
-        let body = json!({"count": 10_000, "ackmode": "ack_requeue_false", "encoding": "auto"});
+        self.get(queue, "ack_requeue_false")
+    }
+
+    /// Takes every message and hands it back, so that each has been delivered before.
+    pub(crate) fn deliver_in_vain(&self, queue: &str) -> usize {
+        self.get(queue, "ack_requeue_true").len()
+    }
+
+    fn get(&self, queue: &str, mode: &str) -> Vec<Value> {
+        let body = json!({"count": 10_000, "ackmode": mode, "encoding": "auto"});
         match self.send("POST", &format!("queues/{}/{queue}/get", self.vhost), &body) {
             Value::Array(messages) => messages,
             other => panic!("{queue}: {other}"),
