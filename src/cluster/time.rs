@@ -19,6 +19,16 @@ impl ServerTime {
         Timestamp::now().saturating_add(self.ahead()).unwrap_or(Timestamp::MAX)
     }
 
+    /// What it is there when it is `ours` here.
+    pub fn at(&self, ours: Timestamp) -> Timestamp {
+        ours.saturating_add(self.ahead()).unwrap_or(ours)
+    }
+
+    /// What it is here when it is `theirs` there.
+    pub fn here_at(&self, theirs: Timestamp) -> Timestamp {
+        theirs.saturating_sub(self.ahead()).unwrap_or(theirs)
+    }
+
     /// By how much it is ahead of this process' time; in whole seconds.
     pub fn ahead(&self) -> SignedDuration {
         SignedDuration::from_secs(self.0.load(Ordering::Relaxed))

@@ -35,7 +35,7 @@ pub struct Waiter {
     /// For so many seconds after its end a kept result answers when the run fails.
     #[serde(rename = "se", default, skip_serializing_if = "Option::is_none")]
     pub stale_if_error: Option<u64>,
-    /// A Job that is created after that is not this request's: it has expired.
+    /// A Job that is created after that, by the API server's clock, is not this request's: it has expired.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
     /// The broker-validated name of whoever asked; only they can cancel.

@@ -51,6 +51,7 @@ impl Intake {
         let overwrites =
             matches!(request.cache.mode, CacheMode::Refresh | CacheMode::Bypass) || request.cache.max_age.is_some();
         let stale_if_error = request.cache.stale_if_error.map(|stale| stale.as_secs());
-        Waiter { overwrites, stale_if_error, deadline: request.deadline, ..self.addressed(request.waiter.clone()) }
+        let deadline = request.deadline.map(|deadline| self.jobs.time().at(deadline));
+        Waiter { overwrites, stale_if_error, deadline, ..self.addressed(request.waiter.clone()) }
     }
 }

@@ -1,6 +1,6 @@
 //! How a Job has ended, as its status and the marks on it say it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobCondition, UncountedTerminatedPods};
 use serde::{Deserialize, Serialize};
 
@@ -90,9 +90,13 @@ fn ended_pods(job: &Job) -> (i32, i32) {
     (succeeded, failed)
 }
 
-/// Whether it was created after this, by the API server's clock, which counts whole seconds.
+/// Two clocks that are no further apart count as one.
+const IN_STEP: SignedDuration = SignedDuration::from_secs(2);
+
+/// Whether it was created after this, which is told by the API server's clock.
 pub fn was_created_after(job: &Job, deadline: Timestamp) -> bool {
-    job.metadata.creation_timestamp.as_ref().is_some_and(|created| created.0 > deadline)
+    let created = job.metadata.creation_timestamp.as_ref();
+    created.is_some_and(|created| created.0.duration_since(deadline) > IN_STEP)
 }
 
 /// When the Job ended, as its status says it, or when the pod did whose success was told before that.

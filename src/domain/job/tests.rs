@@ -234,3 +234,14 @@ fn a_claim_is_told_from_an_earlier_one_under_the_same_id() {
     assert!(!holds_claim(&job, &Waiter { received_at: later, ..own }));
     assert!(!holds_claim(&job, &waiter("r-2")));
 }
+
+#[test]
+fn a_job_is_late_by_more_than_clocks_may_differ() {
+    let deadline = jiff::Timestamp::from_second(100).unwrap();
+    let created = |second| {
+        let at = jiff::Timestamp::from_second(second).unwrap();
+        was_created_after(&job(json!({"metadata": {"creationTimestamp": at.to_string()}})), deadline)
+    };
+    assert_eq!([99, 100, 102, 103].map(created), [false, false, false, true]);
+    assert!(!was_created_after(&Job::default(), deadline));
+}
