@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::AsyncReadExt;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 
@@ -14,9 +15,19 @@ use crate::domain::outcome::{LOG_TAIL_LINES, log_tail};
 const LOG_TAIL_READ: i64 = 256 << 10;
 /// A failure is told with or without its log.
 const LOG_TAIL_TIMEOUT: Duration = Duration::from_secs(5);
-/// A log that is empty is read once more after so long.
+/// Between two looks at a log that may not be whole.
 const LATE: Duration = Duration::from_millis(500);
+/// A container runtime says that a container has ended before it has written down the last lines of it; on a node that is
+/// short of processor they come a moment later. For so long after the end a log counts when it was found the same twice.
+const FRESH: SignedDuration = SignedDuration::from_secs(5);
 const PIECE: usize = 16 << 10;
+
+/// Whether a container of it has ended a moment ago, or nobody says when.
+fn is_fresh(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let ended = statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+    ended.map(|time| time.0).max().is_none_or(|last| Timestamp::now().duration_since(last) < FRESH)
+}
 
 impl Jobs {
     /// All that a container wrote, or more than `max` bytes of it.
@@ -25,10 +36,16 @@ impl Jobs {
         let params = LogParams { container, ..LogParams::default() };
         let limit = self.shared.call_timeout.max(Duration::from_secs(30));
         let mut log = self.read_log(pod, params.clone(), max, limit).await?;
-        if log.written_bytes() == 0 {
-            // Nothing; or a node that is short of processor has yet to write it down.
+        let mut is_whole = log.written_bytes() > 0 && !is_fresh(pod);
+        while !is_whole {
             tokio::time::sleep(LATE).await;
-            log = self.read_log(pod, params, max, limit).await?;
+            let again = self.read_log(pod, params.clone(), max, limit).await?;
+            if again.is_none() && log.written_bytes() > 0 {
+                // It went with its pod, and nobody will know more of it.
+                break;
+            }
+            is_whole = again.written_bytes() == log.written_bytes() || !is_fresh(pod);
+            log = again;
         }
         match log.written_bytes() as u64 > max {
             true => Ok(log.into_written()),

@@ -50,6 +50,11 @@ impl StampedLog {
         self.written.len()
     }
 
+    /// Whether it is no log: somebody else speaks.
+    pub fn is_none(&self) -> bool {
+        matches!(self.at, At::Words(_))
+    }
+
     /// Whether reading on is of no use: somebody else speaks, and enough of that is known.
     pub fn is_spoilt(&self) -> bool {
         matches!(&self.at, At::Words(words) if words.len() >= WORDS_MAX)

@@ -1,13 +1,13 @@
 //! A proxy in front of the real API server, for answers that it cannot be made to give on demand: those that
 //! are lost after the call was carried out, and watches that lie.
 
+mod rules;
 mod watching;
 
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -26,56 +26,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::World;
 use super::stack::STACK;
+pub(crate) use rules::{Calls, Fault};
+use rules::{Rule, calls_of};
 pub(crate) use watching::Lie;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// Which calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Calls {
-    Any,
-    Creates,
-    Gets,
-    JobLists,
-    PodLists,
-    JobPatches,
-    PodPatches,
-    Deletes,
-    Logs,
-    JobWatches,
-}
-
-/// What happens to a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// It is not carried out.
-    Says(u16),
-    /// Likewise, and the answer is an empty text.
-    SaysNothing,
-    /// It is carried out, and the answer is another one.
-    CommitsAndSays(u16),
-    /// It is carried out, and the connection ends before the answer.
-    CommitsAndResets,
-    Resets,
-    /// It is carried out, and never answered.
-    CommitsAndHangs,
-    /// It is never answered, and carried out after so long.
-    CommitsLate(Duration),
-    Hangs,
-    Slow(Duration),
-    /// Calls are worked on one after the other, each for so long, those too whose caller has gone.
-    Crowded(Duration),
-    /// Of a watch.
-    Lies(Lie),
-}
-
-struct Rule {
-    calls: Calls,
-    /// `None`: in any, or in none.
-    namespace: Option<String>,
-    fault: Fault,
-    left: usize,
-}
 
 #[derive(Default)]
 struct State {
@@ -138,23 +93,16 @@ impl ApiProxy {
         state.rules.push(rule);
     }
 
-    /// From now on every call passes; returns how many did not.
-    /// How many calls have met a fault since.
+    /// How many calls have met a fault since it last healed.
     pub(crate) fn met(&self) -> usize {
         self.state.lock().expect("nobody panics with it").met
     }
 
+    /// From now on every call passes; returns how many did not.
     pub(crate) fn heal(&self) -> usize {
         let mut state = self.state.lock().expect("nobody panics with it");
         state.rules.clear();
         std::mem::take(&mut state.met)
-    }
-}
-
-impl Rule {
-    fn concerns(&self, calls: &[Calls], path: &str) -> bool {
-        let is_there = |namespace: &String| path.contains(&format!("/namespaces/{namespace}/"));
-        self.left > 0 && calls.contains(&self.calls) && self.namespace.as_ref().is_none_or(is_there)
     }
 }
 
@@ -191,7 +139,6 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
     let fault = due(&request, &state);
     match fault {
         Some(Fault::Says(code)) => return Ok(status(code)),
-        Some(Fault::SaysNothing) => return Ok(Response::new(whole(String::new()))),
         Some(Fault::Resets) => return Err(io::ErrorKind::ConnectionReset.into()),
         Some(Fault::Hangs) => std::future::pending().await,
         Some(Fault::CommitsLate(delay)) => {
@@ -217,6 +164,11 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
     let watches_jobs = calls_of(&request).contains(&Calls::JobWatches);
     let response = forward(request, upstream).await?;
     match fault {
+        Some(Fault::SaysLines(count)) => {
+            let text = response.into_body().collect().await?.to_bytes();
+            let lines = String::from_utf8_lossy(&text).split_inclusive('\n').take(count).collect();
+            Ok(Response::new(whole(lines)))
+        }
         Some(Fault::CommitsAndSays(code)) => drain(response).await.map(|()| status(code)),
         Some(Fault::CommitsAndResets) => drain(response).await.and(Err(io::ErrorKind::ConnectionReset.into())),
         Some(Fault::CommitsAndHangs) => {
@@ -230,33 +182,12 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
 }
 
 fn due(request: &Request<Incoming>, state: &Mutex<State>) -> Option<Fault> {
-    let calls = calls_of(request);
     let mut state = state.lock().expect("nobody panics with it");
-    let rule = state.rules.iter_mut().find(|rule| rule.concerns(&calls, request.uri().path()))?;
+    let rule = state.rules.iter_mut().find(|rule| rule.concerns(request))?;
     rule.left -= 1;
     let fault = rule.fault;
     state.met += 1;
     Some(fault)
-}
-
-fn calls_of(request: &Request<Incoming>) -> Vec<Calls> {
-    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-    let (jobs, watch) = (path.contains("/jobs"), query.contains("watch=true"));
-    let of_kind = match *request.method() {
-        _ if path.contains("/leases") => return Vec::new(),
-        Method::POST if jobs => Calls::Creates,
-        Method::PATCH if jobs => Calls::JobPatches,
-        Method::PATCH if path.contains("/pods") => Calls::PodPatches,
-        Method::DELETE => Calls::Deletes,
-        Method::GET if watch && jobs => return vec![Calls::JobWatches],
-        Method::GET if watch => return Vec::new(),
-        Method::GET if path.ends_with("/log") => Calls::Logs,
-        Method::GET if path.ends_with("/jobs") => return vec![Calls::JobLists, Calls::Gets, Calls::Any],
-        Method::GET if path.ends_with("/pods") => return vec![Calls::PodLists, Calls::Gets, Calls::Any],
-        Method::GET => Calls::Gets,
-        _ => return Vec::new(),
-    };
-    vec![of_kind, Calls::Any]
 }
 
 async fn forward(request: Request<Incoming>, upstream: Client) -> io::Result<Response<Body>> {
