@@ -2,6 +2,7 @@
 //! another verdict than what was told.
 
 use k8s_openapi::api::batch::v1::Job;
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::support::stack::STACK;
@@ -64,6 +65,52 @@ async fn a_job_that_fails_after_its_success_was_told_is_told_as_that_success_aga
     let again = producer.event().await;
     assert_eq!((again.request_id(), again.verdict()), (told.request_id(), told.verdict()));
     world.settled().await;
+}
+
+/// Whoever comes next sees both at once: a pod that has succeeded, and its Job, which has no verdict, on its way out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_comes_before_its_pods_success_is_on_the_job_is_told_and_nothing_else() {
+    let world = World::alone("prompt-deleted").await;
+    let mut first = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let id = producer.send(prompt("sleep 3; echo made")).await;
+    let pod = world.running_pod().await;
+    first.kill();
+    let controllers = STACK.freeze("controllers");
+    eventually("the pod has succeeded", async || {
+        let pod = world.pods().get(pod.metadata.name.as_deref()?).await.expect("the pod");
+        (pod.status?.phase? == "Succeeded").then_some(())
+    })
+    .await;
+    delete(&world).await;
+    let _next = world.dispatcher().await;
+    let event = producer.event().await;
+    assert_eq!((event.request_id(), event.state(), event.error("code")), (&*id, "failed", &json!("job.deleted")));
+    drop(controllers);
+    assert_eq!(producer.ask(prompt("sleep 3; echo made")).await.served_by(), "executed", "and it was told once");
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_comes_after_its_pods_success_was_told_changes_nothing() {
+    let world = World::alone("prompt-deleted-late").await;
+    let _dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    producer.send(prompt("sleep 3; echo made")).await;
+    world.running_pod().await;
+    let controllers = STACK.freeze("controllers");
+    assert_eq!(producer.event().await.state(), "succeeded");
+    delete(&world).await;
+    drop(controllers);
+    eventually("the Job is gone", async || world.all_jobs().await.is_empty().then_some(())).await;
+    assert_eq!(producer.ask(prompt("sleep 3; echo made")).await.served_by(), "cache", "and it was told once");
+    world.settled().await;
+}
+
+/// Its pods go when the garbage collector comes to them.
+async fn delete(world: &World) {
+    let name = world.the_job().await.metadata.name.unwrap_or_default();
+    world.jobs().delete(&name, &DeleteParams::foreground()).await.expect("a delete");
 }
 
 #[tokio::test(flavor = "multi_thread")]
