@@ -22,6 +22,14 @@ pub(crate) enum QueueType {
     Quorum,
 }
 
+/// Whether a queue is there. On a connection of its own, which ends with the look at one that is not.
+pub(crate) async fn is_there(url: &str, queue: &str) -> Result<bool> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    Ok(channel.queue_declare(queue.into(), passive, FieldTable::default()).await.is_ok())
+}
+
 /// One message to send, again and again.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {

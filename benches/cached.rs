@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::broker::{Broker, Message, QueueType};
 use crate::cluster::{self, NAMESPACE};
 use crate::contender::Running;
-use crate::contenders::Dispatcher;
+use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
 use crate::finisher::Finisher;
 use crate::stack::Stack;
@@ -32,14 +32,13 @@ impl Cached {
     pub(crate) async fn prepare(stack: &Stack, broker: &Broker, body_bytes: usize) -> Result<Self> {
         let mut cached = Self { body_bytes, answer_bytes: 0, redis_key: String::new() };
         broker.renew(REPLIES, QueueType::Classic).await?;
+        broker.renew(REQUESTS, QueueType::Quorum).await?;
         let client = cluster::client(stack).await?;
         cluster::clear_jobs(&client).await?;
         let _finisher = Finisher::start(client.clone(), NAMESPACE, json!({"answer": "x".repeat(100)}).to_string());
         let log = stack.dir.join("log/prepare.log");
         let mut running = Running::start(Dispatcher::of(stack).command(), &log)?;
-        // The queue of requests is made by the dispatcher, as it comes up.
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        broker.fill("jobquay.requests", KEYS, cached.requests()).await?;
+        broker.fill(REQUESTS, KEYS, cached.requests()).await?;
         let all = broker.holds(REPLIES, KEYS);
         tokio::time::timeout(Duration::from_secs(300), all).await.context("not every request was run")??;
         running.kill();

@@ -27,19 +27,26 @@ pub(crate) async fn client(stack: &Stack) -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// The moments at which Jobs of the namespace were seen to be there, by a watch that sees nothing else of them.
+/// The moments at which objects of one kind were seen to be there, by a watch that sees nothing else of them.
 pub(crate) struct Seen {
     moments: Arc<Mutex<Vec<Instant>>>,
     task: JoinHandle<()>,
 }
 
 impl Seen {
-    /// From now on.
+    /// Jobs, from now on.
     pub(crate) async fn start(client: &Client) -> Result<Self> {
-        let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
-        let version = jobs.list_metadata(&ListParams::default().limit(1)).await?.metadata.resource_version;
+        Self::start_of::<Job>(client).await
+    }
+
+    pub(crate) async fn start_of<K>(client: &Client) -> Result<Self>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + fmt::Debug + DeserializeOwned + 'static,
+    {
+        let objects: Api<K> = Api::namespaced(client.clone(), NAMESPACE);
+        let version = objects.list_metadata(&ListParams::default().limit(1)).await?.metadata.resource_version;
         let version = version.context("a list without a version")?;
-        let mut events = jobs.watch_metadata(&WatchParams::default(), &version).await?.boxed();
+        let mut events = objects.watch_metadata(&WatchParams::default(), &version).await?.boxed();
         let moments = Arc::<Mutex<Vec<_>>>::default();
         let noted = Arc::clone(&moments);
         let task = tokio::spawn(async move {

@@ -21,6 +21,8 @@ pub(crate) struct Contender {
     pub(crate) command: Box<dyn Fn() -> Command>,
     /// The message of each number.
     pub(crate) message: Box<dyn Fn(usize) -> Message>,
+    /// What stands in each of its answers, where more than their number is to be looked at.
+    pub(crate) says: Option<&'static str>,
     /// Of the backlog that all get, the part that this one can work off in about the same time.
     pub(crate) share: f64,
 }

@@ -1,13 +1,14 @@
 //! Each contender as it is measured.
 
+pub(crate) mod argo;
 mod dispatcher;
 mod echo;
 pub(crate) mod keda;
 mod peers;
 
-pub(crate) use dispatcher::{Dispatcher, REQUESTS, dispatcher};
+pub(crate) use dispatcher::{Dispatcher, REQUESTS, declare_queues, dispatcher};
 pub(crate) use echo::{Floor, echo};
-pub(crate) use peers::{celery, tutorial};
+pub(crate) use peers::{TUTORIAL, celery, tutorial, tutorial_of_misses};
 
 use crate::cached::Cached;
 use crate::contender::Contender;

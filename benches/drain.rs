@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::broker::{Broker, QueueType};
 use crate::contender::{Answers, Contender, Running};
-use crate::measure::machine::{NOISE, Times};
 use crate::measure::usage::Usage;
 use crate::stack::Stack;
 
@@ -18,6 +17,8 @@ pub(crate) const REPLIES: &str = "bench.replies";
 const FROM: f64 = 0.1;
 const TO: f64 = 0.95;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Answers that are looked at, of all.
+const SAMPLE: usize = 50;
 /// Without one more answer in this time, there will be none.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -34,8 +35,6 @@ pub(crate) struct Drain {
     pub(crate) switches: f64,
     /// The most that the contender had in memory, in KiB.
     pub(crate) peak_kib: u64,
-    /// The machine did something else meanwhile.
-    pub(crate) noisy: bool,
 }
 
 /// A look at a drain under way.
@@ -60,15 +59,18 @@ pub(crate) async fn drain(
     // Made anew, for what was in hand of the run before comes back to a queue a moment later.
     broker.renew(&contender.queue, contender.only.unwrap_or(kind)).await?;
     broker.fill(&contender.queue, count, &contender.message).await?;
-    let before = Times::now();
     let log = stack.dir.join("log").join(format!("{}.log", contender.name.replace('/', "-")));
     let mut running = Running::start((contender.command)(), &log)?;
     let looks = watch(stack, &mut counter, &mut running, count).await?;
-    let (stolen, waiting) = Times::now().noise_since(before);
     let peak_kib = running.usage().peak_kib;
     running.kill();
     let answers = counter.count().await?;
     ensure!(answers == count, "{}: {answers} answers to {count} requests", contender.name);
+    for _ in 0..contender.says.map_or(0, |_| SAMPLE.min(count)) {
+        let answer = broker.take(REPLIES).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        ensure!(answer.contains(contender.says.unwrap_or_default()), "{} has answered {answer}", contender.name);
+    }
 
     let part = |fraction: f64| (count as f64 * fraction) as usize;
     let (Some(first), Some(last)) =
@@ -85,7 +87,6 @@ pub(crate) async fn drain(
         broker_cpu: cpu(|look| look.broker),
         switches: (last.usage.switches - first.usage.switches) as f64 / answers,
         peak_kib,
-        noisy: stolen > NOISE || waiting > NOISE,
     })
 }
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use kube::{Api, Client};
 
-use crate::broker::{Broker, Message};
+use crate::broker::{Broker, Message, QueueType};
 use crate::cached::request;
 use crate::cluster::NAMESPACE;
 use crate::contender::Running;
@@ -24,8 +24,8 @@ pub(crate) fn held(number: usize) -> Message {
 
 /// A Job as the dispatcher makes it, for the floor to make the same.
 pub(crate) async fn manifest(stack: &Stack, broker: &Broker, client: &Client) -> Result<PathBuf> {
+    broker.renew(REQUESTS, QueueType::Quorum).await?;
     let running = Running::start(Dispatcher::of(stack).command(), &stack.dir.join("log/prepare.log"))?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
     broker.send(REQUESTS, held(0)).await?;
     let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
     let begun = Instant::now();

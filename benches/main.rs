@@ -30,9 +30,8 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::broker::QueueType;
-use crate::measure::machine;
 use crate::parts::Scale;
-use crate::report::Part;
+use crate::report::{Part, Report};
 use crate::stack::Stack;
 
 #[derive(Debug, Parser)]
@@ -51,7 +50,7 @@ enum Command {
         /// All of them, unless some are named.
         parts: Vec<parts::Name>,
         /// How often each contender is measured.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 6)]
         rounds: usize,
         /// Requests in a backlog.
         #[arg(long, default_value_t = 200_000)]
@@ -124,16 +123,25 @@ async fn main() -> Result<()> {
 
 async fn run(names: &[parts::Name], scale: &Scale) -> Result<Vec<Part>> {
     let stack = Stack::find()?;
-    let sync = machine::sync_latency(&stack.dir)?;
-    let machine = format!("{}; a synced write takes {:.2} ms", machine::describe(), sync.as_secs_f64() * 1e3);
-    println!("# Measured on {machine}");
-    let mut done = Vec::new();
+    let mut report = Report::begin(&stack).await?;
+    println!("# Measured on {}", report.machine);
+    contenders::declare_queues(&stack).await?;
+    let mut failed = Vec::new();
     for name in parts::selected(names) {
-        let part = name.measure(&stack, scale).await?;
-        println!("\n{}", part.markdown());
-        done.push(part);
-        report::write(&stack.dir, &machine, &done)?;
+        match name.measure(&stack, scale).await {
+            Ok(part) => {
+                println!("\n{}", part.markdown());
+                report.parts.push(part);
+                report.write(&stack.dir, &parts::file_of(names))?;
+            }
+            // Those after it need nothing of it.
+            Err(error) => {
+                eprintln!("{name:?} has failed: {error:#}");
+                failed.push(format!("{name:?}: {error:#}"));
+            }
+        }
     }
-    println!("\n{}", goals::table(&done).markdown());
-    Ok(done)
+    println!("\n{}", goals::table(&report.parts).markdown());
+    ensure!(failed.is_empty(), "not measured: {}", failed.join("; "));
+    Ok(report.parts)
 }

@@ -8,12 +8,13 @@ mod hits;
 mod identical;
 mod idle;
 mod instructions;
-mod keda;
 mod latency;
 mod overload;
+mod peers;
 mod pod_end;
 mod poison;
 mod recovery;
+mod simulated;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,8 +74,10 @@ pub(crate) enum Name {
     Poison,
     /// Kinds of queues, sizes, parts of hits, numbers of dispatchers.
     Grid,
-    /// Beside KEDA.
-    Keda,
+    /// Beside KEDA, Argo Workflows and a Python dispatcher.
+    Peers,
+    /// The simulation beside what it stands for.
+    Simulated,
     /// The pure steps of a hit.
     Instructions,
 }
@@ -87,7 +90,8 @@ impl Name {
             Self::Overload => overload::measure(stack, scale).await,
             Self::Poison => poison::measure(stack, scale).await,
             Self::Grid => grid::measure(stack, scale).await,
-            Self::Keda => keda::measure(stack, scale).await,
+            Self::Peers => peers::measure(stack, scale).await,
+            Self::Simulated => simulated::measure(stack, scale).await,
             Self::Instructions => instructions::measure(),
             Self::Cold => cold::measure(stack, scale).await,
             Self::Identical => identical::measure(stack, scale).await,
@@ -116,4 +120,10 @@ impl Scale {
 pub(crate) fn selected(names: &[Name]) -> Vec<Name> {
     use clap::ValueEnum as _;
     if names.is_empty() { Name::value_variants().to_vec() } else { names.to_vec() }
+}
+
+/// What the results are called: those of all parts are not overwritten by those of some.
+pub(crate) fn file_of(names: &[Name]) -> String {
+    let words = names.iter().map(|name| format!("-{}", format!("{name:?}").to_lowercase()));
+    format!("results{}", words.collect::<String>())
 }

@@ -1,4 +1,4 @@
-//! The pure parts of a hit, alone and over and over, for a tool that counts instructions: these do not depend on how busy the
+//! The pure parts of a hit and of a miss, alone and over and over, for a tool that counts instructions: these do not depend on how busy the
 //! machine is.
 
 use std::hint::black_box;
@@ -9,17 +9,19 @@ use jiff::Timestamp;
 use jobquay::cache::{Entry, Seal, decode, encode};
 use jobquay::config::Layered;
 use jobquay::domain::event::{Event, JobInfo, ResultView, ServedBy, Timings, Verdict};
+use jobquay::domain::key::{KeyParts, RequestKey};
 use jobquay::domain::manifest::Plan;
 use jobquay::domain::namespaces::Namespaces;
 use jobquay::domain::outcome::Payload;
 use jobquay::domain::request::{self, Arrival, MessageId, Request};
 use jobquay::domain::rules::Rules;
 use jobquay::files;
+use serde_json::Value;
 
 use crate::cached;
 use crate::stack::root;
 
-/// A step of a hit.
+/// A step of a hit, or of a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Step {
     /// The message's body and properties.
@@ -30,8 +32,17 @@ pub(crate) enum Step {
     Envelope,
     /// The event.
     Event,
+    /// The key alone, which is a part of the plan.
+    Key,
+    /// The Job, which a miss creates.
+    Render,
     /// Nothing, to be taken off the others.
     Nothing,
+}
+
+impl Step {
+    /// Those that a hit takes, each once.
+    pub(crate) const OF_A_HIT: [Self; 4] = [Self::Parse, Self::Plan, Self::Envelope, Self::Event];
 }
 
 /// Takes the step so often, and nothing else but to get ready for it.
@@ -46,6 +57,10 @@ pub(crate) fn run(step: Step, times: usize) -> Result<()> {
                 drop(black_box(entry.context("the value verifies")?));
             }
             Step::Event => drop(black_box(ready.event())),
+            Step::Key => {
+                black_box(ready.key());
+            }
+            Step::Render => drop(black_box(ready.manifest()?)),
             Step::Nothing => {}
         }
     }
@@ -55,6 +70,8 @@ pub(crate) fn run(step: Step, times: usize) -> Result<()> {
 struct Ready {
     arrival: Arrival,
     request: Request,
+    /// Its parameters.
+    input: Value,
     rules: Rules,
     plan: Plan,
     seal: Seal,
@@ -66,6 +83,7 @@ impl Ready {
     fn new() -> Result<Self> {
         let arrival = arrival();
         let request = parse(&arrival)?;
+        let input = serde_json::from_slice::<Value>(&arrival.body)?["params"].take();
         let rules = rules()?;
         let plan = plan(&rules, &request)?;
         let now = Timestamp::now();
@@ -83,7 +101,18 @@ impl Ready {
         };
         let seal = Seal::default();
         let value = encode(&entry, &seal);
-        Ok(Self { arrival, request, rules, plan, seal, entry, value })
+        Ok(Self { arrival, request, input, rules, plan, seal, entry, value })
+    }
+
+    fn key(&self) -> RequestKey {
+        let digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        let input = black_box(&self.input);
+        RequestKey::of(&KeyParts { tenant: "default", template: "bench", digest, input, salt: None, request_id: None })
+    }
+
+    fn manifest(&self) -> Result<Vec<u8>> {
+        let job = self.plan.manifest(black_box(&self.request.waiter)).ok().context("the Job is rendered")?;
+        Ok(serde_json::to_vec(&job)?)
     }
 
     fn event(&self) -> Vec<u8> {

@@ -14,46 +14,61 @@ const API_SERVER: usize = 2;
 const CONTROLLER: usize = 3;
 const NODES: usize = 4;
 
-/// What is to be simulated. Times are milliseconds of a server's work.
+/// What is to be simulated. Times are milliseconds of a server's work, unless they are told as waited.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Simulation {
     /// Requests a second.
     #[arg(long)]
-    rate: f64,
+    pub(crate) rate: f64,
     /// The part of them that are hits.
     #[arg(long, default_value_t = 0.9)]
-    hits: f64,
+    pub(crate) hits: f64,
     #[arg(long, default_value_t = 200_000)]
-    requests: usize,
+    pub(crate) requests: usize,
     /// Brokers' processors, and what one message on its way through costs them.
     #[arg(long, default_value_t = 2)]
-    broker_processors: usize,
+    pub(crate) broker_processors: usize,
     #[arg(long, default_value_t = 0.04)]
-    broker_ms: f64,
-    /// Dispatchers' processors, and what a request costs them.
+    pub(crate) broker_ms: f64,
+    /// Waited for a message to be on disk; however many wait at once.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) sync_ms: f64,
+    /// Dispatchers' processors, and what a request costs them. 0: those of the broker, on the same machine.
     #[arg(long, default_value_t = 2)]
-    dispatcher_processors: usize,
+    pub(crate) dispatcher_processors: usize,
     #[arg(long, default_value_t = 0.06)]
-    dispatcher_ms: f64,
+    pub(crate) dispatcher_ms: f64,
     /// Calls that the API servers carry out at once, and how long one takes.
     #[arg(long, default_value_t = 32)]
-    api_calls: usize,
+    pub(crate) api_calls: usize,
     #[arg(long, default_value_t = 28.0)]
-    api_ms: f64,
-    /// Jobs that the controllers of all clusters bring on their way at once, and how long one takes of its time.
+    pub(crate) api_ms: f64,
+    /// Jobs that the controllers of all clusters bring on their way at once, and how long one takes of its time; once on its
+    /// way to the pod, and once from the pod's end to the Job's.
     #[arg(long, default_value_t = 1)]
-    controllers: usize,
-    #[arg(long, default_value_t = 50.0)]
-    controller_ms: f64,
+    pub(crate) controllers: usize,
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) controller_ms: f64,
+    /// Waited by a controller for more to write at once, before it says that a Job has ended.
+    #[arg(long, default_value_t = 1000.0)]
+    pub(crate) condition_ms: f64,
     /// Pods that run at once, and for how long.
     #[arg(long, default_value_t = 1000)]
-    pods: usize,
+    pub(crate) pods: usize,
     #[arg(long, default_value_t = 2000.0)]
-    pod_ms: f64,
+    pub(crate) pod_ms: f64,
 }
 
-/// A step of a request: where, and how long it takes in the mean.
-type Step = (usize, f64);
+/// A step of a request, and how many milliseconds it takes.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// A server's, in the mean.
+    Work(usize, f64),
+    /// Nobody's, in the mean.
+    Wait(f64),
+    /// Nobody's, always the same.
+    Pause(f64),
+}
 
 /// What came of it.
 pub(crate) struct Outcome {
@@ -73,15 +88,20 @@ pub(crate) struct Used {
 }
 
 impl Simulation {
-    fn steps(&self, is_hit: bool) -> Vec<Step> {
-        // In and out of the broker, asked and answered.
-        let (transit, work) = ((BROKER, self.broker_ms), (DISPATCHERS, self.dispatcher_ms));
+    /// The steps up to the answer, and those after it.
+    fn steps(&self, is_hit: bool) -> (Vec<Step>, Vec<Step>) {
+        let dispatchers = if self.dispatcher_processors == 0 { BROKER } else { DISPATCHERS };
+        let (transit, stored) = (Step::Work(BROKER, self.broker_ms), Step::Wait(self.sync_ms));
+        let work = Step::Work(dispatchers, self.dispatcher_ms);
         if is_hit {
-            return vec![transit, work, transit];
+            return (vec![transit, stored, work, transit, stored], Vec::new());
         }
-        let call = (API_SERVER, self.api_ms);
-        let run = [(CONTROLLER, self.controller_ms), (NODES, self.pod_ms), (CONTROLLER, self.controller_ms)];
-        [vec![transit, work, call], run.to_vec(), vec![work, transit, call, call]].concat()
+        let (call, control) = (Step::Work(API_SERVER, self.api_ms), Step::Work(CONTROLLER, self.controller_ms));
+        let run = [control, Step::Work(NODES, self.pod_ms), control, Step::Pause(self.condition_ms)];
+        let ask = [transit, stored, work, call];
+        let answer = [work, transit, stored];
+        // The finalizers of the pod and of the Job.
+        ([ask.as_slice(), &run, &answer].concat(), vec![call, call])
     }
 
     fn servers(&self) -> [usize; 5] {
@@ -89,14 +109,15 @@ impl Simulation {
     }
 
     /// Arrivals are a Poisson process, and every service time is exponential: both are harder on queues than what is
-    /// measured.
+    /// measured. Nothing is done in batches, which is harder still under load.
     pub(crate) fn run(&self) -> Outcome {
         let mut network = Network::new(self.servers());
         let mut at = 0.0;
         for _ in 0..self.requests {
             at += network.draw(1e3 / self.rate);
             let is_hit = network.chance.f64() < self.hits;
-            network.arrive(at, self.steps(is_hit), is_hit);
+            let (before, after) = self.steps(is_hit);
+            network.arrive(Customer::new(at, before, after, is_hit));
         }
         network.run()
     }
@@ -127,7 +148,17 @@ struct Customer {
     came: f64,
     /// Those that are still to be taken, the next one last.
     steps: Vec<Step>,
+    /// How many of them are left when it is answered.
+    left_when_answered: usize,
     is_hit: bool,
+}
+
+impl Customer {
+    fn new(came: f64, before: Vec<Step>, after: Vec<Step>, is_hit: bool) -> Self {
+        let left_when_answered = after.len();
+        let steps = before.into_iter().chain(after).rev().collect();
+        Self { came, steps, left_when_answered, is_hit }
+    }
 }
 
 /// Milliseconds from the start, in order.
@@ -171,10 +202,9 @@ impl Network {
         -(1.0 - self.chance.f64()).ln() * mean
     }
 
-    fn arrive(&mut self, came: f64, mut steps: Vec<Step>, is_hit: bool) {
-        steps.reverse();
-        self.events.push(Reverse((Moment(came), self.customers.len(), None)));
-        self.customers.push(Customer { came, steps, is_hit });
+    fn arrive(&mut self, customer: Customer) {
+        self.events.push(Reverse((Moment(customer.came), self.customers.len(), None)));
+        self.customers.push(customer);
     }
 
     fn run(mut self) -> Outcome {
@@ -185,21 +215,21 @@ impl Network {
             if let Some(left) = left {
                 self.stations[left].busy -= 1;
                 if let Some(next) = self.stations[left].waiting.pop_front() {
-                    self.serve(next, now);
+                    self.proceed(next, now);
                 }
             }
             let customer = &self.customers[id];
+            if customer.steps.len() == customer.left_when_answered {
+                let took = ((now - customer.came) * 1e3) as u64;
+                if customer.is_hit { &mut hits } else { &mut misses }.saturating_record(took.max(1));
+            }
             match customer.steps.last() {
-                None => {
-                    let took = ((now - customer.came) * 1e3) as u64;
-                    if customer.is_hit { &mut hits } else { &mut misses }.saturating_record(took.max(1));
-                }
-                Some((at, _)) if self.stations[*at].busy < self.stations[*at].servers => self.serve(id, now),
-                Some((at, _)) => {
+                Some(Step::Work(at, _)) if self.stations[*at].busy >= self.stations[*at].servers => {
                     let station = &mut self.stations[*at];
                     station.waiting.push_back(id);
                     station.longest = station.longest.max(station.waiting.len());
                 }
+                _ => self.proceed(id, now),
             }
         }
         let used = |(name, station): (&&'static str, &Station)| Used {
@@ -207,16 +237,22 @@ impl Network {
             part: station.worked / (now * station.servers as f64),
             longest: station.longest,
         };
-        Outcome { hits, misses, stations: STATIONS.iter().zip(&self.stations).map(used).collect() }
+        let stations = STATIONS.iter().zip(&self.stations).filter(|(_, station)| station.servers > 0).map(used);
+        Outcome { hits, misses, stations: stations.collect() }
     }
 
-    /// Begins the customer's next step.
-    fn serve(&mut self, id: usize, now: f64) {
-        let Some((at, mean)) = self.customers[id].steps.pop() else { return };
-        let took = self.draw(mean);
-        let station = &mut self.stations[at];
-        station.busy += 1;
-        station.worked += took;
-        self.events.push(Reverse((Moment(now + took), id, Some(at))));
+    /// Begins the customer's next step, if there is one.
+    fn proceed(&mut self, id: usize, now: f64) {
+        let Some(step) = self.customers[id].steps.pop() else { return };
+        let (took, at) = match step {
+            Step::Work(at, mean) => (self.draw(mean), Some(at)),
+            Step::Wait(mean) => (self.draw(mean), None),
+            Step::Pause(ms) => (ms, None),
+        };
+        if let Some(at) = at {
+            self.stations[at].busy += 1;
+            self.stations[at].worked += took;
+        }
+        self.events.push(Reverse((Moment(now + took), id, at)));
     }
 }

@@ -48,19 +48,18 @@ impl Stack {
         pid.with_context(|| format!("{}: no pid in it", file.display()))
     }
 
+    /// The processes of all parts that run.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let files = std::fs::read_dir(self.dir.join("run")).into_iter().flatten().flatten();
+        let parts = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".pid")?.to_owned()));
+        parts.filter_map(|part| self.pid(&part).ok()).collect()
+    }
+
     /// Measures while a part is stopped.
     pub(crate) async fn without<T>(&self, part: &str, measure: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
         self.run(&["stop", part])?;
         let measured = measure().await;
         self.run(&["start", part])?;
-        measured
-    }
-
-    /// Measures while a part runs that is stopped otherwise.
-    pub(crate) async fn with<T>(&self, part: &str, measure: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
-        self.run(&["start", part])?;
-        let measured = measure().await;
-        self.run(&["stop", part])?;
         measured
     }
 

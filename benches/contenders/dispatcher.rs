@@ -2,12 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::broker::Message;
-use crate::contender::{Answers, Contender};
+use anyhow::{Result, ensure};
+
+use crate::broker::{self, Message};
+use crate::contender::{Answers, Contender, Running};
 use crate::stack::{Stack, root};
 
 pub(crate) const REQUESTS: &str = "jobquay.requests";
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a dispatcher is to be started.
 #[derive(Debug, Clone)]
@@ -23,7 +28,6 @@ impl Dispatcher {
         let environment = [
             ("KUBECONFIG", stack.kubeconfig()),
             ("JOBQUAY__AMQP__URL", stack.amqp()),
-            ("JOBQUAY__AMQP__TOPOLOGY", "declare"),
             ("JOBQUAY__CACHE__URL", stack.redis()),
             ("JOBQUAY__KUBERNETES__NAMESPACE", "work"),
             ("JOBQUAY__TEMPLATES__DIR", templates.to_str().expect("a path that is text")),
@@ -53,7 +57,20 @@ impl Dispatcher {
     }
 }
 
-/// As a contender.
+/// Has every queue made, as `declare` does; from then on, parts of a run make those that they use anew, of their own kind.
+pub(crate) async fn declare_queues(stack: &Stack) -> Result<()> {
+    let declaring = Dispatcher::of(stack).with("amqp.topology=declare");
+    let mut running = Running::start(declaring.command(), &stack.dir.join("log/declare.log"))?;
+    let begun = Instant::now();
+    // It makes that of the lane last.
+    while !broker::is_there(stack.amqp(), "jobquay.pending.default").await? {
+        ensure!(!running.has_ended() && begun.elapsed() < PATIENCE, "the queues are not made: log/declare.log");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// As a contender that answers from its cache.
 pub(crate) fn dispatcher(setup: Dispatcher, message: impl Fn(usize) -> Message + 'static) -> Contender {
     Contender {
         name: "jobquay".to_owned(),
@@ -63,6 +80,7 @@ pub(crate) fn dispatcher(setup: Dispatcher, message: impl Fn(usize) -> Message +
         answers: Answers::Queue,
         command: Box::new(move || setup.command()),
         message: Box::new(message),
+        says: Some(r#""served_by":"cache""#),
         share: 1.0,
     }
 }

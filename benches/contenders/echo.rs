@@ -39,6 +39,7 @@ pub(crate) fn echo(stack: &Stack, floor: Floor, bytes: usize, message: Message, 
             command
         }),
         message: Box::new(move |_| message.clone()),
+        says: None,
         share: 1.0,
     }
 }

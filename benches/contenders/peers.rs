@@ -18,6 +18,9 @@ fn python(program: &str) -> PathBuf {
     root().join("target/bench-python/bin").join(program)
 }
 
+/// The queue of the tutorial's dispatcher.
+pub(crate) const TUTORIAL: &str = "bench.tutorial";
+
 /// The tutorial's dispatcher. Its answers have `bytes` bytes.
 pub(crate) fn tutorial(
     stack: &Stack,
@@ -26,9 +29,7 @@ pub(crate) fn tutorial(
     bytes: usize,
     message: impl Fn(usize) -> Message + 'static,
 ) -> Contender {
-    let words = ["--amqp", stack.amqp(), "--redis", stack.redis(), "--kubeconfig", stack.kubeconfig()];
-    let mut words = words.map(str::to_owned).to_vec();
-    words.extend(["--queue", "bench.tutorial", "--prefetch", &prefetch.to_string()].map(str::to_owned));
+    let mut words = words(stack, prefetch);
     words.extend(["--value".to_owned(), "x".repeat(bytes)]);
     if confirms {
         words.push("--confirm".to_owned());
@@ -37,17 +38,33 @@ pub(crate) fn tutorial(
     Contender {
         name: format!("Python dispatcher, prefetch {prefetch}, {confirmed}"),
         about: "pika's blocking connection, redis-py, one message at a time (benches/peers/dispatcher.py)".to_owned(),
-        queue: "bench.tutorial".to_owned(),
+        queue: TUTORIAL.to_owned(),
         only: None,
         answers: Answers::Queue,
-        command: Box::new(move || {
-            let mut command = Command::new(python("python"));
-            command.arg(root().join("benches/peers/dispatcher.py")).args(&words);
-            command
-        }),
+        command: Box::new(move || dispatcher_of(&words)),
         message: Box::new(message),
+        says: None,
         share: 0.1,
     }
+}
+
+/// The same where nothing is cached: it creates a Job for each message.
+pub(crate) fn tutorial_of_misses(stack: &Stack) -> Command {
+    let mut words = words(stack, 100);
+    words.push("--misses".to_owned());
+    dispatcher_of(&words)
+}
+
+fn words(stack: &Stack, prefetch: u16) -> Vec<String> {
+    let words = ["--amqp", stack.amqp(), "--redis", stack.redis(), "--kubeconfig", stack.kubeconfig()];
+    let prefetch = prefetch.to_string();
+    words.into_iter().chain(["--queue", TUTORIAL, "--prefetch", &prefetch]).map(str::to_owned).collect()
+}
+
+fn dispatcher_of(words: &[String]) -> Command {
+    let mut command = Command::new(python("python"));
+    command.arg(root().join("benches/peers/dispatcher.py")).args(words);
+    command
 }
 
 /// Celery with this pool, of one worker a processor.
@@ -83,6 +100,7 @@ pub(crate) fn celery(
             command
         }),
         message: Box::new(move |number| task(number, &message(number))),
+        says: None,
         share: 0.1,
     }
 }

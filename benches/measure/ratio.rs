@@ -37,13 +37,10 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The contenders of a round in their order: there and back, so that nobody is always the first.
-pub(crate) fn there_and_back<T>(contenders: impl IntoIterator<Item = T>, round: usize) -> Vec<T> {
-    let mut order: Vec<T> = contenders.into_iter().collect();
-    if round % 2 == 1 {
-        order.reverse();
-    }
-    order
+/// The median and both ends of a few figures.
+pub(crate) fn span(values: &[f64]) -> Interval {
+    let ends = (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max));
+    Interval { low: ends.0.unwrap_or(f64::NAN), median: median(values), high: ends.1.unwrap_or(f64::NAN) }
 }
 
 /// The median of single figures.
@@ -56,14 +53,23 @@ pub(crate) fn of_all(values: &[f64]) -> Interval {
 /// Both of a pair stand next to each other in time, so that what the machine does slowly cancels out.
 pub(crate) fn of_pairs(ours: &[f64], theirs: &[f64]) -> Interval {
     let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+    bootstrap(median(&ratios), |chance| drawn_median(&ratios, chance))
+}
+
+/// The ratio of two medians, where nothing of the one stands beside anything of the other.
+pub(crate) fn of_samples(ours: &[f64], theirs: &[f64]) -> Interval {
+    bootstrap(median(ours) / median(theirs), |chance| drawn_median(ours, chance) / drawn_median(theirs, chance))
+}
+
+fn drawn_median(values: &[f64], chance: &mut fastrand::Rng) -> f64 {
+    let drawn: Vec<f64> = values.iter().map(|_| values[chance.usize(..values.len())]).collect();
+    median(&drawn)
+}
+
+fn bootstrap(median: f64, mut draw: impl FnMut(&mut fastrand::Rng) -> f64) -> Interval {
     // The same sample gives the same interval.
     let mut chance = fastrand::Rng::with_seed(7);
-    let mut medians: Vec<f64> = (0..DRAWS)
-        .map(|_| {
-            let drawn: Vec<f64> = ratios.iter().map(|_| ratios[chance.usize(..ratios.len())]).collect();
-            median(&drawn)
-        })
-        .collect();
-    medians.sort_by(f64::total_cmp);
-    Interval { low: medians[DRAWS / 40], median: median(&ratios), high: medians[DRAWS - 1 - DRAWS / 40] }
+    let mut drawn: Vec<f64> = (0..DRAWS).map(|_| draw(&mut chance)).collect();
+    drawn.sort_by(f64::total_cmp);
+    Interval { low: drawn[DRAWS / 40], median, high: drawn[DRAWS - 1 - DRAWS / 40] }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 /// The kernel counts processor time for `stat` in hundredths of a second, on every architecture (`USER_HZ`).
-const TICK: Duration = Duration::from_millis(10);
+pub(super) const TICK: Duration = Duration::from_millis(10);
 
 /// A reading. Processor time is that of all who were alive at the moment, so differences are of use only while nobody ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -33,9 +33,27 @@ impl Usage {
     }
 }
 
+/// Processor time of this process with all it has started, also of those which have ended.
+pub(super) fn with_the_dead(root: u32) -> Duration {
+    let waited_for = stat(root).map_or(0, |stat| stat.ticks_of_dead_children);
+    Usage::of(root).cpu + TICK * waited_for
+}
+
+/// The kernel's threads are this process's children, where a kernel shows them.
+pub(super) const KERNEL_THREADS: u32 = 2;
+
+/// Processor time of the kernel's threads.
+pub(super) fn of_the_kernel() -> Duration {
+    match fs::read_to_string(format!("/proc/{KERNEL_THREADS}/comm")) {
+        Ok(name) if name.trim() == "kthreadd" => Usage::of(KERNEL_THREADS).cpu,
+        _ => Duration::ZERO,
+    }
+}
+
 struct Stat {
     parent: u32,
     ticks: u32,
+    ticks_of_dead_children: u32,
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -43,7 +61,8 @@ fn stat(pid: u32) -> Option<Stat> {
     // The name stands in brackets and may hold anything.
     let fields: Vec<_> = text.rsplit_once(") ")?.1.split_whitespace().collect();
     let field = |at: usize| fields.get(at)?.parse::<u32>().ok();
-    Some(Stat { parent: field(1)?, ticks: field(11)? + field(12)? })
+    let ticks_of_dead_children = field(13)? + field(14)?;
+    Some(Stat { parent: field(1)?, ticks: field(11)? + field(12)?, ticks_of_dead_children })
 }
 
 fn family(root: u32) -> HashSet<u32> {

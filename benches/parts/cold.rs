@@ -12,7 +12,8 @@ use crate::contender::{Contender, Running};
 use crate::contenders::{Dispatcher, Floor, dispatcher, echo, tutorial};
 use crate::drain::REPLIES;
 use crate::goals::Figure;
-use crate::measure::ratio::{median, of_all, of_pairs};
+use crate::measure::ratio::median;
+use crate::measure::rounds::{Rounds, Turn};
 use crate::replies::{Replies, correlation_id};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
@@ -30,30 +31,29 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         dispatcher(Dispatcher::of(stack), message.clone()),
         tutorial(stack, 1, true, cached.answer_bytes, message),
     ];
-    let mut times = vec![Vec::new(); contenders.len()];
-    for contender in &contenders {
-        broker.renew(&contender.queue, scale.queues).await?;
-    }
-    for _ in 0..scale.rounds {
-        for (contender, times) in contenders.iter().zip(&mut times) {
-            let mut starts = Vec::new();
-            for _ in 0..STARTS {
-                starts.push(start(stack, &broker, contender, scale).await?);
-            }
-            times.push(median(&starts));
+    let names: Vec<&str> = contenders.iter().map(|contender| contender.name.as_str()).collect();
+    let times = Rounds::take(stack, scale.rounds, &names, async |Turn { contender, .. }| {
+        let mut starts = Vec::new();
+        for _ in 0..STARTS {
+            starts.push(start(stack, &broker, &contenders[contender], scale).await?);
         }
-    }
+        Ok(median(&starts).into())
+    })
+    .await?;
     let mut table = Table::new(&["", "ms, median", "÷ F1"]);
-    for (contender, of_it) in contenders.iter().zip(&times) {
-        let ratio = of_pairs(of_it, &times[0]).to_string();
-        table.rows.push(vec![contender.name.clone(), format!("{:.0}", median(of_it)), ratio]);
+    for (at, name) in times.names().iter().enumerate() {
+        let (ms, ratio) = (times.median(at, |ms| *ms), times.ratio(at, 0, |ms| *ms));
+        table.rows.push(vec![name.clone(), format!("{ms:.0}"), ratio.to_string()]);
     }
     Ok(Part {
         name: "from the start of the process to its first answer".to_owned(),
-        notes: vec!["a hit waits in the queue; connections, topology and the first list of Jobs are in it".to_owned()],
+        notes: vec![format!(
+            "a hit waits in the queue; connections, topology and the first list of Jobs are in it; {STARTS} starts a round"
+        )],
         tables: vec![table],
-        figures: vec![(Figure::ColdStart, of_all(&times[1]))],
-        data: json!(contenders.iter().map(|contender| &contender.name).zip(&times).collect::<Vec<_>>()),
+        figures: vec![(Figure::ColdStart, times.interval(1, |ms| *ms))],
+        data: json!(times.names().iter().zip(times.all()).collect::<Vec<_>>()),
+        disturbed: times.disturbed,
     })
 }
 

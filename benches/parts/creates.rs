@@ -6,12 +6,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use kube::Client;
 use serde::Serialize;
 use serde_json::json;
 
 use super::Scale;
-use crate::api_requests::ApiRequests;
 use crate::broker::Broker;
 use crate::cluster::{self, Seen};
 use crate::contender::{Running, this_program};
@@ -19,7 +17,7 @@ use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
 use crate::goals::Figure;
 use crate::held::{self, held};
-use crate::measure::ratio::{median, of_pairs, there_and_back};
+use crate::measure::rounds::{Rounds, Turn};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -45,32 +43,29 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
     broker.renew(REPLIES, scale.queues).await?;
     cluster::clear_jobs(&client).await?;
     let manifest = held::manifest(stack, &broker, &client).await?;
-    let (mut floor, mut ours) = (Vec::new(), Vec::new());
-    for round in 0..scale.rounds {
-        for is_floor in there_and_back([true, false], round) {
-            cluster::clear_jobs(&client).await?;
-            let seen = Seen::start(&client).await?;
-            let run = match is_floor {
-                true => watch(&seen, Running::start(raw(&manifest), &stack.dir.join("log/F2.log"))?).await?,
-                false => {
-                    broker.renew(REQUESTS, scale.queues).await?;
-                    let first = (round + 1) * JOBS;
-                    broker.fill(REQUESTS, JOBS, |number| held(first + number)).await?;
-                    let command = Dispatcher::of(stack).command();
-                    watch(&seen, Running::start(command, &stack.dir.join("log/jobquay.log"))?).await?
-                }
-            };
-            eprintln!("round {round}: {} {:.0}/s", if is_floor { "F2" } else { "jobquay" }, run.rate);
-            if is_floor { floor.push(run) } else { ours.push(run) }
-        }
-    }
-    let requests = count_requests(stack, &broker, &client, scale).await?;
+    let runs = Rounds::take(stack, scale.rounds, &["F2 bare creates, 32 in flight", "jobquay"], async |turn: Turn| {
+        cluster::clear_jobs(&client).await?;
+        let seen = Seen::start(&client).await?;
+        let running = match turn.contender {
+            0 => Running::start(raw(&manifest), &stack.dir.join("log/F2.log"))?,
+            _ => {
+                broker.renew(REQUESTS, scale.queues).await?;
+                let first = (turn.number + 1) * JOBS;
+                broker.fill(REQUESTS, JOBS, |number| held(first + number)).await?;
+                Running::start(Dispatcher::of(stack).command(), &stack.dir.join("log/jobquay.log"))?
+            }
+        };
+        Ok(watch(&seen, running).await?.into())
+    })
+    .await?;
+    cluster::clear_jobs(&client).await?;
     Ok(Part {
         name: format!("misses: a backlog of {JOBS}"),
-        notes: vec![format!("API requests of {JOBS} misses, up to the Jobs being there: {requests}")],
-        tables: vec![table(&floor, &ours)],
-        figures: vec![(Figure::CreatesToF2, of_pairs(&read(&ours, |run| run.rate), &read(&floor, |run| run.rate)))],
-        data: json!({"F2": floor, "jobquay": ours}),
+        notes: vec!["up to the Jobs being there; nothing runs them".to_owned()],
+        tables: vec![table(&runs)],
+        figures: vec![(Figure::CreatesToF2, runs.ratio(1, 0, |run| run.rate))],
+        data: json!(runs.names().iter().zip(runs.all()).collect::<Vec<_>>()),
+        disturbed: runs.disturbed,
     })
 }
 
@@ -97,33 +92,16 @@ async fn watch(seen: &Seen, mut running: Running) -> Result<Run> {
     }
 }
 
-/// What the dispatcher asks of the API server for a backlog.
-async fn count_requests(stack: &Stack, broker: &Broker, client: &Client, scale: &Scale) -> Result<String> {
-    cluster::clear_jobs(client).await?;
-    let seen = Seen::start(client).await?;
-    let before = ApiRequests::now(client).await?;
-    broker.fill(REQUESTS, JOBS, |number| held((scale.rounds + 2) * JOBS + number)).await?;
-    watch(&seen, Running::start(Dispatcher::of(stack).command(), &stack.dir.join("log/jobquay.log"))?).await?;
-    let requests = ApiRequests::now(client).await?.since(&before);
-    cluster::clear_jobs(client).await?;
-    let words = requests.iter().filter(|(of, _)| of.contains("jobs") || of.contains("pods"));
-    Ok(words.map(|(of, count)| format!("{count} {of}")).collect::<Vec<_>>().join(", "))
-}
-
-fn read(runs: &[Run], of: fn(&Run) -> f64) -> Vec<f64> {
-    runs.iter().map(of).collect()
-}
-
-fn table(floor: &[Run], ours: &[Run]) -> Table {
+/// The first contender is F2.
+fn table(runs: &Rounds<Run>) -> Table {
     let mut table = Table::new(&["", "Jobs/s", "÷ F2", "µs CPU a Job", "÷ F2"]);
-    for (name, runs) in [("F2 bare creates, 32 in flight", floor), ("jobquay", ours)] {
-        let (rate, cpu) = (read(runs, |run| run.rate), read(runs, |run| run.cpu));
+    for (at, name) in runs.names().iter().enumerate() {
         table.rows.push(vec![
-            name.to_owned(),
-            format!("{:.0}", median(&rate)),
-            of_pairs(&rate, &read(floor, |run| run.rate)).to_string(),
-            format!("{:.0}", median(&cpu)),
-            of_pairs(&cpu, &read(floor, |run| run.cpu)).to_string(),
+            name.clone(),
+            format!("{:.0}", runs.median(at, |run| run.rate)),
+            runs.ratio(at, 0, |run| run.rate).to_string(),
+            format!("{:.0}", runs.median(at, |run| run.cpu)),
+            runs.ratio(at, 0, |run| run.cpu).to_string(),
         ]);
     }
     table

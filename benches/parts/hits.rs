@@ -10,7 +10,8 @@ use crate::contender::Contender;
 use crate::contenders::{Dispatcher, Floor, celery, dispatcher, echo, tutorial};
 use crate::drain::{Drain, drain};
 use crate::goals::Figure;
-use crate::measure::ratio::{Interval, median, of_pairs, there_and_back};
+use crate::measure::ratio::{Interval, of_pairs};
+use crate::measure::rounds::{Rounds, Turn};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -35,79 +36,58 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         contenders.push(celery(stack, "prefork", bytes, message.clone()));
         contenders.push(celery(stack, "threads", bytes, message));
     }
-    let drains = rounds(stack, &broker, &contenders, scale).await?;
+    let names: Vec<&str> = contenders.iter().map(|contender| contender.name.as_str()).collect();
+    let drains = Rounds::take(stack, scale.rounds, &names, async |Turn { contender, .. }| {
+        let contender = &contenders[contender];
+        let count = (scale.backlog as f64 * contender.share) as usize;
+        Ok(drain(stack, &broker, contender, scale.queues, count).await?.into())
+    })
+    .await?;
     Ok(Part {
         name: format!("Hits: a backlog of {}, {:?} queues", scale.backlog, scale.queues).to_lowercase(),
         notes: contenders.iter().map(|contender| format!("{}: {}", contender.name, contender.about)).collect(),
-        tables: vec![table(&contenders, &drains)],
-        figures: figures(&contenders, &drains),
-        data: json!(contenders.iter().map(|contender| &contender.name).zip(&drains).collect::<Vec<_>>()),
+        tables: vec![table(&drains)],
+        figures: figures(&drains),
+        data: json!(drains.names().iter().zip(drains.all()).collect::<Vec<_>>()),
+        disturbed: drains.disturbed,
     })
 }
 
-/// Each round once through all.
-async fn rounds(stack: &Stack, broker: &Broker, contenders: &[Contender], scale: &Scale) -> Result<Vec<Vec<Drain>>> {
-    let mut drains = vec![Vec::new(); contenders.len()];
-    for round in 0..scale.rounds {
-        for at in there_and_back(0..contenders.len(), round) {
-            let contender = &contenders[at];
-            let count = (scale.backlog as f64 * contender.share) as usize;
-            let drained = drain(stack, broker, contender, scale.queues, count).await?;
-            eprintln!("round {round}: {} {:.0}/s, {:.1} µs", contender.name, drained.rate, drained.cpu);
-            drains[at].push(drained);
-        }
-    }
-    Ok(drains)
-}
-
-/// The first contender is F0, the second F1, the third this build.
-fn figures(contenders: &[Contender], drains: &[Vec<Drain>]) -> Vec<(Figure, Interval)> {
-    let rates = |at: usize| drains[at].iter().map(|drain| drain.rate).collect::<Vec<_>>();
-    let cpu = |at: usize| drains[at].iter().map(|drain| drain.cpu).collect::<Vec<_>>();
+/// The first contender is F0, the second F1, the third this build. Of a peer's variants the one counts that takes the least.
+fn figures(drains: &Rounds<Drain>) -> Vec<(Figure, Interval)> {
+    let cpu = |contender| drains.read(contender, |drain| drain.cpu);
     let mut figures = vec![
-        (Figure::HitsToF0, of_pairs(&rates(2), &rates(0))),
-        (Figure::HitsToF1, of_pairs(&rates(2), &rates(1))),
-        (Figure::CpuAHitToF0, of_pairs(&cpu(2), &cpu(0))),
+        (Figure::HitsToF0, drains.ratio(2, 0, |drain| drain.rate)),
+        (Figure::HitsToF1, drains.ratio(2, 1, |drain| drain.rate)),
+        (Figure::CpuAHitToF0, drains.ratio(2, 0, |drain| drain.cpu)),
     ];
-    for (figure, peer) in [
-        (Figure::HitsACpuSecondToPython, "Python dispatcher, prefetch 1, with confirms"),
-        (Figure::HitsACpuSecondToCelery, "Celery, prefork"),
-    ] {
-        if let Some(at) = contenders.iter().position(|contender| contender.name == peer) {
-            figures.push((figure, of_pairs(&cpu(at), &cpu(2))));
-        }
+    for (figure, peer) in [(Figure::HitsACpuSecondToPython, "Python"), (Figure::HitsACpuSecondToCelery, "Celery")] {
+        let names = drains.names().iter().enumerate();
+        let variants = names.filter(|(_, name)| name.starts_with(peer)).map(|(at, _)| at);
+        let best = variants.min_by(|a, b| {
+            let median = |contender| drains.median(contender, |drain: &Drain| drain.cpu);
+            median(*a).total_cmp(&median(*b))
+        });
+        figures.extend(best.map(|best| (figure, of_pairs(&cpu(best), &cpu(2)))));
     }
     figures
 }
 
 /// The first contender is F0, the second F1.
-fn table(contenders: &[Contender], drains: &[Vec<Drain>]) -> Table {
-    let mut table = Table::new(&[
-        "",
-        "answers/s",
-        "÷ F0",
-        "÷ F1",
-        "µs CPU an answer",
-        "÷ F0",
-        "broker's",
-        "switches",
-        "peak MiB",
-        "noisy rounds",
-    ]);
-    let of = |at: usize, read: fn(&Drain) -> f64| drains[at].iter().map(read).collect::<Vec<_>>();
-    for (at, contender) in contenders.iter().enumerate() {
-        let (rates, cpu) = (of(at, |drain| drain.rate), of(at, |drain| drain.cpu));
+fn table(drains: &Rounds<Drain>) -> Table {
+    let mut table =
+        Table::new(&["", "answers/s", "÷ F0", "÷ F1", "µs CPU an answer", "÷ F0", "broker's", "switches", "peak MiB"]);
+    for (at, name) in drains.names().iter().enumerate() {
         table.rows.push(vec![
-            contender.name.clone(),
-            format!("{:.0}", median(&rates)),
-            of_pairs(&rates, &of(0, |drain| drain.rate)).to_string(),
-            of_pairs(&rates, &of(1, |drain| drain.rate)).to_string(),
-            format!("{:.1}", median(&cpu)),
-            of_pairs(&cpu, &of(0, |drain| drain.cpu)).to_string(),
-            format!("{:.1}", median(&of(at, |drain| drain.broker_cpu))),
-            format!("{:.2}", median(&of(at, |drain| drain.switches))),
-            format!("{:.0}", median(&of(at, |drain| drain.peak_kib as f64 / 1024.0))),
-            drains[at].iter().filter(|drain| drain.noisy).count().to_string(),
+            name.clone(),
+            format!("{:.0}", drains.median(at, |drain| drain.rate)),
+            drains.ratio(at, 0, |drain| drain.rate).to_string(),
+            drains.ratio(at, 1, |drain| drain.rate).to_string(),
+            format!("{:.1}", drains.median(at, |drain| drain.cpu)),
+            drains.ratio(at, 0, |drain| drain.cpu).to_string(),
+            format!("{:.1}", drains.median(at, |drain| drain.broker_cpu)),
+            format!("{:.2}", drains.median(at, |drain| drain.switches)),
+            format!("{:.0}", drains.median(at, |drain| drain.peak_kib as f64 / 1024.0)),
         ]);
     }
     table

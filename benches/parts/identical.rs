@@ -20,8 +20,9 @@ use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
 use crate::finisher;
 use crate::goals::Figure;
-use crate::measure::ratio::{Interval, median, of_all};
-use crate::replies::Replies;
+use crate::measure::ratio::Interval;
+use crate::measure::rounds::{Rounds, Turn};
+use crate::replies::{Replies, correlation_id};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -40,25 +41,24 @@ struct Run {
 pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
     let client = cluster::client(stack).await?;
     let broker = Broker::connect(stack.amqp()).await?;
-    let mut runs = Vec::new();
-    for round in 0..scale.rounds {
-        let run = once(stack, &broker, &client, scale, 2_000_000 + round).await?;
-        eprintln!("round {round}: {run:?}");
-        runs.push(run);
-    }
-    let most = runs.iter().map(|run| run.creates).max().unwrap_or_default();
-    let of = |read: fn(&Run) -> f64| format!("{:.0}", median(&runs.iter().map(read).collect::<Vec<_>>()));
+    let runs = Rounds::take(stack, scale.rounds, &["jobquay"], async |turn: Turn| {
+        Ok(once(stack, &broker, &client, scale, 2_000_000 + turn.number).await?.into())
+    })
+    .await?;
+    let most = runs.of(0).iter().map(|run| run.creates).max().unwrap_or_default();
+    let of = |read: fn(&Run) -> f64| format!("{:.0}", runs.median(0, read));
     let mut table = Table::new(&["creates, at most", "Job's end to the first answer, ms", "to the last, ms"]);
     table.rows.push(vec![most.to_string(), of(|run| run.first), of(|run| run.last)]);
     Ok(Part {
         name: format!("{COUNT} identical requests at once, {REPLICAS} dispatchers"),
-        notes: vec![format!("each of {} rounds: one Job, {COUNT} answers", runs.len())],
+        notes: vec![format!("each of {} rounds: one Job, {COUNT} answers", runs.of(0).len())],
         tables: vec![table],
         figures: vec![
             (Figure::IdenticalCreates, Interval::exact(most as f64)),
-            (Figure::IdenticalLastAnswer, of_all(&runs.iter().map(|run| run.last).collect::<Vec<_>>())),
+            (Figure::IdenticalLastAnswer, runs.interval(0, |run| run.last)),
         ],
-        data: json!(runs),
+        data: json!(runs.of(0)),
+        disturbed: runs.disturbed,
     })
 }
 
@@ -73,10 +73,7 @@ async fn once(stack: &Stack, broker: &Broker, client: &Client, scale: &Scale, nu
     let _replicas = (0..REPLICAS).map(start).collect::<Result<Vec<_>>>()?;
     // All have their part of the shards.
     tokio::time::sleep(Duration::from_secs(8)).await;
-    let replies = Replies::follow(stack.amqp(), REPLIES, |delivery| {
-        delivery.properties.correlation_id().as_ref().map(ToString::to_string)
-    })
-    .await?;
+    let replies = Replies::follow(stack.amqp(), REPLIES, correlation_id).await?;
     let before = ApiRequests::now(client).await?;
     broker.fill(REQUESTS, COUNT, |at| identical(number, at)).await?;
     // Everybody stands on the Job or in its overflow queue.

@@ -15,7 +15,8 @@ use crate::contenders::{Dispatcher, REQUESTS};
 use crate::drain::REPLIES;
 use crate::goals::Figure;
 use crate::held::{self, held};
-use crate::measure::ratio::{median, of_pairs, there_and_back};
+use crate::measure::ratio::median;
+use crate::measure::rounds::{Rounds, Turn};
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -34,32 +35,25 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
     cluster::clear_jobs(&client).await?;
     broker.renew(REPLIES, scale.queues).await?;
     let manifest = held::manifest(stack, &broker, &client).await?;
-    for queue in [FLOOR_QUEUE, REQUESTS] {
+    let times = Rounds::take(stack, scale.rounds, &["consume, GET, create", "jobquay"], async |turn: Turn| {
+        cluster::clear_jobs(&client).await?;
+        let (queue, command) = match turn.contender {
+            0 => (FLOOR_QUEUE, make(&manifest)),
+            _ => (REQUESTS, Dispatcher::of(stack).command()),
+        };
         broker.renew(queue, scale.queues).await?;
-    }
-    let (mut floor, mut ours) = (Vec::new(), Vec::new());
-    for round in 0..scale.rounds {
-        for is_floor in there_and_back([true, false], round) {
-            cluster::clear_jobs(&client).await?;
-            let (queue, command) = match is_floor {
-                true => (FLOOR_QUEUE, make(&manifest)),
-                false => (REQUESTS, Dispatcher::of(stack).command()),
-            };
-            let running = Running::start(command, &stack.dir.join("log/idle.log"))?;
-            // Up and connected.
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            let seen = Seen::start(&client).await?;
-            let times = one_by_one(&broker, queue, &seen, round * REQUESTS_A_RUN).await?;
-            drop(running);
-            let times = median(&times);
-            eprintln!("round {round}: {} {times:.2} ms", if is_floor { "floor" } else { "jobquay" });
-            if is_floor { floor.push(times) } else { ours.push(times) }
-        }
-    }
+        let _running = Running::start(command, &stack.dir.join("log/idle.log"))?;
+        // Up and connected.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let seen = Seen::start(&client).await?;
+        let times = one_by_one(&broker, queue, &seen, turn.number * REQUESTS_A_RUN).await?;
+        Ok(median(&times).into())
+    })
+    .await?;
     let mut table = Table::new(&["", "ms, median", "÷ floor"]);
-    for (name, times) in [("consume, GET, create", &floor), ("jobquay", &ours)] {
-        let ratio = of_pairs(times, &floor).to_string();
-        table.rows.push(vec![name.to_owned(), format!("{:.2}", median(times)), ratio]);
+    for (at, name) in times.names().iter().enumerate() {
+        let ratio = times.ratio(at, 0, |ms| *ms).to_string();
+        table.rows.push(vec![name.clone(), format!("{:.2}", times.median(at, |ms| *ms)), ratio]);
     }
     Ok(Part {
         name: "from a request to its Job, idle".to_owned(),
@@ -67,8 +61,9 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
             "{REQUESTS_A_RUN} requests a run, one after the other; from the send to the moment when a watch shows the Job"
         )],
         tables: vec![table],
-        figures: vec![(Figure::IdleToFloor, of_pairs(&ours, &floor))],
-        data: json!({"floor": floor, "jobquay": ours}),
+        figures: vec![(Figure::IdleToFloor, times.ratio(1, 0, |ms| *ms))],
+        data: json!(times.names().iter().zip(times.all()).collect::<Vec<_>>()),
+        disturbed: times.disturbed,
     })
 }
 

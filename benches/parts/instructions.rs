@@ -15,11 +15,11 @@ const TIMES: u64 = 500;
 
 pub(super) fn measure() -> Result<Part> {
     let nothing = count(Step::Nothing)?;
-    let mut table = Table::new(&["step of a hit", "instructions"]);
+    let mut table = Table::new(&["pure step", "instructions"]);
     let (mut data, mut sum) = (serde_json::Map::new(), 0);
     for step in Step::value_variants().iter().filter(|step| **step != Step::Nothing) {
         let each = count(*step)?.saturating_sub(nothing) / TIMES;
-        sum += each;
+        sum += if Step::OF_A_HIT.contains(step) { each } else { 0 };
         table.rows.push(vec![format!("{step:?}").to_lowercase(), each.to_string()]);
         data.insert(format!("{step:?}").to_lowercase(), json!(each));
     }
@@ -29,6 +29,7 @@ pub(super) fn measure() -> Result<Part> {
         tables: vec![table],
         figures: vec![(Figure::Instructions, Interval::exact(sum as f64 / 1e3))],
         data: data.into(),
+        disturbed: Vec::new(),
     })
 }
 

@@ -15,9 +15,11 @@ use crate::broker::Broker;
 use crate::cached::Cached;
 use crate::contender::{Contender, Running};
 use crate::contenders::echo_and_dispatcher;
-use crate::drain::{REPLIES, drain};
+use crate::drain::REPLIES;
 use crate::goals::Figure;
-use crate::measure::ratio::Interval;
+use crate::measure::quiet::Quiet;
+use crate::measure::ratio::{median, of_samples};
+use crate::open_loop;
 use crate::report::{Part, Table};
 use crate::stack::Stack;
 
@@ -26,16 +28,20 @@ const HANDFUL: Duration = Duration::from_millis(10);
 /// What the broker has not confirmed is still in the client, which would drop it with the connection.
 const UNCONFIRMED: usize = 10_000;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Parts of the time, and how often the peak is measured.
+const LOOKS: u32 = 10;
+const PEAKS: usize = 3;
 /// Much longer than a backlog of the whole length takes.
 const PATIENCE: u32 = 4;
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Run {
-    /// Answers a second from a backlog, with nobody sending.
-    peak: f64,
-    /// Requests and answers a second while it lasts.
+    /// Answers a second while 1000 requests are always under way, and the generator works too.
+    peaks: Vec<f64>,
+    /// Requests a second while it lasts, and answers a second in each part of that time.
     offered: f64,
-    goodput: f64,
+    goodput: Vec<f64>,
+    /// In the middle and at the end.
     resident_kib: [u64; 2],
     /// Seconds until the last answer, after the last request.
     drained: f64,
@@ -52,20 +58,23 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         "peak, /s",
         "offered, /s",
         "goodput, /s",
+        "÷ peak",
         "MiB in the middle, at the end",
         "drained in",
         "÷ backlog at the peak",
     ]);
-    let mut runs = Vec::new();
+    let (mut runs, mut disturbed) = (Vec::new(), Vec::new());
     for contender in &contenders {
-        broker.renew(&contender.queue, scale.queues).await?;
+        let quiet = Quiet::from_now(stack);
         let run = once(stack, &broker, contender, scale).await?;
+        disturbed.extend(quiet.disturbance().map(|flaw| format!("{}: {flaw}", contender.name)));
         eprintln!("{}: {run:?}", contender.name);
         table.rows.push(vec![
             contender.name.clone(),
-            format!("{:.0}", run.peak),
+            format!("{:.0}", median(&run.peaks)),
             format!("{:.0}", run.offered),
-            format!("{:.0}", run.goodput),
+            format!("{:.0}", median(&run.goodput)),
+            of_samples(&run.goodput, &run.peaks).to_string(),
             run.resident_kib.map(|kib| (kib >> 10).to_string()).join(", "),
             format!("{:.1} s", run.drained),
             format!("{:.2}", run.drained / run.drain_floor),
@@ -74,29 +83,39 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
     }
     Ok(Part {
         name: format!("overload: twice the peak for {} s", scale.overload.as_secs()),
-        notes: vec!["sending takes its part of the machine, from both alike".to_owned()],
+        notes: vec![
+            "sending twice as much takes twice its part of the machine, from both alike".to_owned(),
+            format!("goodput is read {LOOKS} times, the peak {PEAKS} times"),
+        ],
         tables: vec![table],
-        figures: vec![(Figure::OverloadGoodputToPeak, Interval::exact(runs[1].goodput / runs[1].peak))],
+        figures: vec![(Figure::OverloadGoodputToPeak, of_samples(&runs[1].goodput, &runs[1].peaks))],
         data: json!(runs),
+        disturbed,
     })
 }
 
 async fn once(stack: &Stack, broker: &Broker, contender: &Contender, scale: &Scale) -> Result<Run> {
-    let peak = drain(stack, broker, contender, scale.queues, scale.backlog / 2).await?.rate;
-    broker.renew(REPLIES, scale.queues).await?;
-    broker.renew(&contender.queue, scale.queues).await?;
-    let mut running = Running::start((contender.command)(), &stack.dir.join("log/overload.log"))?;
+    let renew = async || {
+        broker.renew(REPLIES, scale.queues).await?;
+        broker.renew(&contender.queue, scale.queues).await
+    };
+    renew().await?;
+    let log = stack.dir.join("log/overload.log");
+    let mut running = Running::start((contender.command)(), &log)?;
+    let mut peaks = Vec::new();
+    for _ in 0..PEAKS {
+        peaks.push(open_loop::capacity(stack.amqp(), &contender.queue, &contender.message).await?);
+    }
+    running.kill();
+    renew().await?;
+    let mut running = Running::start((contender.command)(), &log)?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let begun = Instant::now();
+    let peak = median(&peaks);
     let sending = flood(stack.amqp(), contender, peak * 2.0, scale.overload);
-    let watching = async {
-        tokio::time::sleep(scale.overload / 2).await;
-        Ok::<_, anyhow::Error>(running.usage().resident_kib)
-    };
-    let (sent, middle) = tokio::try_join!(sending, watching)?;
+    let (sent, (goodput, resident)) = tokio::try_join!(sending, watch(broker, &running, scale.overload))?;
     let lasted = begun.elapsed().as_secs_f64();
     let answered = broker.depth(REPLIES).await? as usize;
-    let end = running.usage().resident_kib;
     let drained = Instant::now();
     while (broker.depth(REPLIES).await? as usize) < sent {
         ensure!(!running.has_ended(), "{} has ended", contender.name);
@@ -104,13 +123,27 @@ async fn once(stack: &Stack, broker: &Broker, contender: &Contender, scale: &Sca
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(Run {
-        peak,
         offered: sent as f64 / lasted,
-        goodput: answered as f64 / lasted,
-        resident_kib: [middle, end],
+        goodput,
+        resident_kib: resident,
         drained: drained.elapsed().as_secs_f64(),
         drain_floor: (sent - answered) as f64 / peak,
+        peaks,
     })
+}
+
+/// Answers a second in each part of the time but the first, and the memory in the middle and at the end.
+async fn watch(broker: &Broker, running: &Running, length: Duration) -> Result<(Vec<f64>, [u64; 2])> {
+    let (mut rates, mut resident) = (Vec::new(), Vec::new());
+    let (mut at, mut answers) = (Instant::now(), 0);
+    for _ in 0..LOOKS {
+        tokio::time::sleep(length / LOOKS).await;
+        let (now, there) = (Instant::now(), broker.depth(REPLIES).await?);
+        rates.push(f64::from(there - answers) / (now - at).as_secs_f64());
+        resident.push(running.usage().resident_kib);
+        (at, answers) = (now, there);
+    }
+    Ok((rates.split_off(1), [resident[resident.len() / 2], resident[resident.len() - 1]]))
 }
 
 /// Sends at a rate for a time, or as fast as the broker confirms it; how many.
