@@ -117,6 +117,12 @@ impl Error {
         }
     }
 
+    /// Likewise, and what it was to do is the create of a Job.
+    pub fn is_undecided_create(&self) -> bool {
+        let (Self::Api { action, .. } | Self::Timeout(_, action)) = self else { return false };
+        *action == jobs::CREATE && self.is_undecided()
+    }
+
     /// What the API server says against a Job that it will not create, now or later. Not our own missing
     /// rights and not a missing namespace, which an operator can mend, nor a quota, which runs empty
     /// and fills again, nor that the API server has not loaded its policies and namespaces since it began.

@@ -100,10 +100,9 @@ enum Decision {
 }
 
 impl Decision {
-    /// Whether it is told by whoever has the request in hand, so that a Job on which it stands as well would tell its own
-    /// end beside it.
+    /// Whether a Job on which the request stands as well would tell another end beside it.
     fn is_news_to_jobs(&self) -> bool {
-        matches!(self, Self::Expired(_) | Self::Cancelled(_) | Self::Hit(_))
+        matches!(self, Self::Expired(_) | Self::Cancelled(_))
     }
 }
 

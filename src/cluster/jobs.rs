@@ -17,7 +17,7 @@ use super::placement::{Claim, Placement};
 use super::{Clients, Error, ServerTime, Sighted, Sighting, call};
 use crate::crash;
 use crate::domain::event::JobInfo;
-use crate::domain::job::{Load, Standing, attempts, finalizer_index, holds_claim, load, standing};
+use crate::domain::job::{Load, Standing, attempts, finalizer_index, holds_claim, load, standing, was_created_after};
 use crate::domain::manifest::{OPEN, Plan};
 use crate::domain::namespaces::Namespaces;
 use crate::domain::rejection::{Code, Rejection};
@@ -27,6 +27,9 @@ use crate::telemetry::metrics::Metrics;
 /// A miss holds for so long: an ended Job stands for at least 30 s, so within these no Job of the key can
 /// have come and gone.
 const LOOKUP_HOLDS: Duration = Duration::from_secs(5);
+
+/// The one call that puts a request on a Job that was not there.
+pub(super) const CREATE: &str = "create a Job";
 
 /// The Jobs of one namespace; [`Jobs::of`] leads to another's.
 #[derive(Clone)]
@@ -209,7 +212,8 @@ impl Jobs {
     }
 
     /// The place that an earlier try has found on the Job, if one has: the Job answers, or has answered.
-    /// [`Placement::Full`] where one may have: those in the overflow queue cannot be looked for.
+    /// [`Placement::Full`] where one may have: those in the overflow queue cannot be looked for. What came to be after the
+    /// waiter's deadline has no answer but that.
     pub async fn stands(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Option<Placement>, Error> {
         let Some(job) = (if claim.earlier.is_possible() { self.get(&plan.name()).await? } else { None }) else {
             return Ok(None);
@@ -217,7 +221,7 @@ impl Jobs {
         Ok(match standing(&job, &plan.key, claim.waiter, claim.earlier) {
             Standing::Joinable { owed: true, .. } => Some(Placement::Joined),
             Standing::Joinable { uid, finalizer_index, already_waiting: false, load, .. }
-                if claim.may_join && load.room() == 0 =>
+                if claim.may_join && load.room() == 0 && !is_late_for(claim.waiter, &job) =>
             {
                 Some(Placement::Full(Target::of(plan, uid, finalizer_index)))
             }
@@ -227,16 +231,19 @@ impl Jobs {
         })
     }
 
-    /// Marks the Job as one whose overflow queue has a waiter more. `false` when the Job is not what it
+    /// Marks the Job as one whose overflow queue has a waiter more. [`Placement::Moved`] when the Job is not what it
     /// was: nobody may ever read that queue again, and the request has to start over.
-    pub async fn mark_overflow(&self, target: Target) -> Result<bool, Error> {
-        let marked = matches!(self.shared.joiner.mark_overflow(target.clone()).await?, JoinVerdict::Joined(_));
-        if marked {
-            self.shared.metrics.jobs_joined.inc();
-        } else {
-            self.shared.known.forget(&target);
-        }
-        Ok(marked)
+    pub async fn mark_overflow(&self, target: Target) -> Result<Placement, Error> {
+        let placement = match self.shared.joiner.mark_overflow(target.clone()).await? {
+            JoinVerdict::Joined(_) => {
+                self.shared.metrics.jobs_joined.inc();
+                return Ok(Placement::Joined);
+            }
+            JoinVerdict::Undecided => Placement::Undecided,
+            JoinVerdict::Moved | JoinVerdict::Full => Placement::Moved,
+        };
+        self.shared.known.forget(&target);
+        Ok(placement)
     }
 
     /// The Job as it was created; `None` when the lookup that said "miss" is too old by now to create on it.
@@ -246,7 +253,7 @@ impl Jobs {
             return Ok(None);
         }
         let (jobs, params) = (self.writer(), PostParams::default());
-        let job = call("create a Job", self.shared.call_timeout, jobs.create(&params, job)).await;
+        let job = call(CREATE, self.shared.call_timeout, jobs.create(&params, job)).await;
         crash::point("create-sent");
         Ok(Some(job?))
     }
@@ -305,6 +312,10 @@ impl Jobs {
     pub(super) fn reader(&self) -> Api<Job> {
         Api::namespaced(self.shared.clients.read.clone(), self.namespace())
     }
+}
+
+fn is_late_for(waiter: &Waiter, job: &Job) -> bool {
+    waiter.deadline.is_some_and(|deadline| was_created_after(job, deadline))
 }
 
 /// Selects what owes answers.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::AsyncReadExt;
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 
@@ -17,37 +16,42 @@ const LOG_TAIL_READ: i64 = 256 << 10;
 const LOG_TAIL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks at a log that may not be whole.
 const LATE: Duration = Duration::from_millis(500);
-/// A container runtime says that a container has ended before it has written down the last lines of it; on a node that is
-/// short of processor they come a moment later. For so long after the end a log counts when it was found the same twice.
-const FRESH: SignedDuration = SignedDuration::from_secs(5);
+/// The most of these looks.
+const LOOKS: u32 = 10;
 const PIECE: usize = 16 << 10;
-
-/// Whether a container of it has ended a moment ago, or nobody says when.
-fn is_fresh(pod: &Pod) -> bool {
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let ended = statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
-    ended.map(|time| time.0).max().is_none_or(|last| Timestamp::now().duration_since(last) < FRESH)
-}
 
 impl Jobs {
     /// All that a container wrote, or more than `max` bytes of it.
-    pub(super) async fn log(&self, pod: &Pod, container: Option<String>, max: u64) -> Result<Vec<u8>, Error> {
+    ///
+    /// Its runtime says that it has ended before the last lines are in its log: on a node that is short of processor they come
+    /// a moment later. So where it has `ended_now`, or wrote nothing, a log counts when it was found the same twice.
+    pub(super) async fn log(
+        &self,
+        pod: &Pod,
+        container: Option<String>,
+        max: u64,
+        ended_now: bool,
+    ) -> Result<Vec<u8>, Error> {
         // Asked for without a limit: the kubelet's counts the timestamps too.
         let params = LogParams { container, ..LogParams::default() };
         let limit = self.shared.call_timeout.max(Duration::from_secs(30));
         let mut log = self.read_log(pod, params.clone(), max, limit).await?;
-        let mut is_whole = log.written_bytes() > 0 && !is_fresh(pod);
-        while !is_whole {
+        let is_enough = |log: &StampedLog| log.written_bytes() as u64 > max;
+        let mut is_whole = is_enough(&log) || log.written_bytes() > 0 && !ended_now;
+        for _ in 0..LOOKS {
+            if is_whole {
+                break;
+            }
             tokio::time::sleep(LATE).await;
             let again = self.read_log(pod, params.clone(), max, limit).await?;
             if again.is_none() && log.written_bytes() > 0 {
                 // It went with its pod, and nobody will know more of it.
                 break;
             }
-            is_whole = again.written_bytes() == log.written_bytes() || !is_fresh(pod);
+            is_whole = is_enough(&again) || again.written_bytes() == log.written_bytes();
             log = again;
         }
-        match log.written_bytes() as u64 > max {
+        match is_enough(&log) {
             true => Ok(log.into_written()),
             false => log.finish().map_err(Error::NoLog),
         }

@@ -11,13 +11,15 @@ use crate::domain::template::{ResultPlan, ResultSource};
 const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 
 impl Jobs {
-    /// Reads the result of a Job that succeeded from its pods, or from the one that its success was `decided` by. The inner error is final: a result that is not
-    /// to be had, or not in its allowed size.
+    /// Reads the result of a Job that succeeded from its pods, or from the one that its success was `decided` by; one of
+    /// them may be known to have `ended_now`. The inner error is final: a result that is not to be had, or not in its
+    /// allowed size.
     pub async fn result(
         &self,
         pods: &[Pod],
         plan: ResultPlan,
         decided: Option<&PodVerdict>,
+        ended_now: bool,
     ) -> Result<Result<Payload, Failure>, Error> {
         let is_decided = |pod: &Pod| decided.is_none_or(|verdict| pod.metadata.uid.as_ref() == Some(&verdict.pod));
         let succeeded: Vec<_> = pods.iter().filter(|pod| phase(pod) == "Succeeded" && is_decided(pod)).collect();
@@ -28,7 +30,7 @@ impl Jobs {
         match plan.source {
             ResultSource::TerminationMessage => Ok(termination_message(message, plan.max)),
             ResultSource::Auto if !message.is_empty() => Ok(termination_message(message, plan.max)),
-            _ => self.stdout(succeeded, plan.max).await,
+            _ => self.stdout(succeeded, plan.max, ended_now).await,
         }
     }
 
@@ -36,11 +38,11 @@ impl Jobs {
     ///
     /// Our finalizer keeps a pod that is deleted, but not its log: the kubelet removes that as soon as the container has
     /// ended.
-    async fn stdout(&self, mut pods: Vec<&Pod>, max: u64) -> Result<Result<Payload, Failure>, Error> {
+    async fn stdout(&self, mut pods: Vec<&Pod>, max: u64, ended_now: bool) -> Result<Result<Payload, Failure>, Error> {
         pods.sort_by_key(|pod| pod.metadata.deletion_timestamp.is_some());
         let mut lost = None;
         for pod in pods {
-            match self.log(pod, container(pod), max).await {
+            match self.log(pod, container(pod), max, ended_now).await {
                 Err(Error::NoLog(words)) if pod.metadata.deletion_timestamp.is_some() => {
                     let why = format!("the Job succeeded, but its pod was deleted, and its log with it ({words})");
                     lost = Some(Failure::of_result(FailureCode::ResultLost, why));

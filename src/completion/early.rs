@@ -63,7 +63,7 @@ impl Completion {
             return Early { job, read: None, verdict };
         }
         let pods = [pod];
-        let result = match self.jobs.of(Some(&job.namespace)).result(&pods, awaited.plan, None).await {
+        let result = match self.jobs.of(Some(&job.namespace)).result(&pods, awaited.plan, None, true).await {
             Ok(result) => result,
             Err(error) => {
                 debug!(job.name = job.name, error = chain(&error), "no result yet; it is read when the Job has ended");

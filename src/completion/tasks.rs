@@ -15,7 +15,7 @@ use crate::members::Duty;
 use crate::telemetry::chain;
 
 /// Results being read before their Job has ended.
-const READ_AT_ONCE: usize = 16;
+const READ_AT_ONCE: usize = 32;
 /// Pods that have succeeded and wait for that; more are not read early.
 const WAITING: usize = 1024;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::OnceCell;
 
@@ -21,6 +21,9 @@ use crate::domain::waiter::Waiter;
 
 /// RabbitMQ 4 takes messages of up to 16 MiB, and base64 makes 4 bytes of 3.
 const MESSAGE_MAX: usize = 8 << 20;
+
+/// For so long after the end of a Job its pods may have more to say.
+const ENDED_NOW: SignedDuration = SignedDuration::from_secs(5);
 
 /// The outcome as everyone is told it.
 pub(super) struct Told {
@@ -118,7 +121,7 @@ impl Completion {
             return Err(away.into());
         }
         let pods = progress.pods.as_deref().unwrap_or_default();
-        match self.jobs_of(job).result(pods, plan, job::pod_verdict(job).as_ref()).await {
+        match self.jobs_of(job).result(pods, plan, job::pod_verdict(job).as_ref(), self.has_ended_now(job)).await {
             Ok(Ok(payload)) => Ok(Outcome::Succeeded(payload)),
             Ok(Err(failure)) => Ok(Outcome::Failed(failure)),
             Err(error) if !error.is_turned_away() => {
@@ -133,6 +136,12 @@ impl Completion {
                 Err(error.into())
             }
         }
+    }
+
+    /// Whether the last of its pods may have ended a moment ago.
+    fn has_ended_now(&self, job: &Job) -> bool {
+        let now = self.jobs.time().now();
+        job::finished_at(job).is_none_or(|finished| now.duration_since(finished) < ENDED_NOW)
     }
 
     /// The result that the worker has put into Redis, which is its only copy.

@@ -40,8 +40,11 @@ pub struct Arrival {
     pub parked: bool,
     /// It had been delivered before when it was put into its lane.
     pub in_doubt: bool,
-    /// When it was put into its lane, a call that may put it on a Job, made at this time, had no answer.
+    /// When it was put into its lane, a call that may put it on a Job had no answer, if one was made: at this time, in the API
+    /// server's.
     pub undecided: Option<Timestamp>,
+    /// The same of one that was made.
+    pub unanswered: Option<Timestamp>,
     /// At its first delivery, for one that has waited in a lane; else at this one.
     pub received_at: Timestamp,
 }
@@ -86,6 +89,7 @@ impl Arrival {
             parked: false,
             in_doubt: false,
             undecided: None,
+            unanswered: None,
             received_at,
         }
     }
@@ -116,11 +120,25 @@ pub struct Request {
     pub earlier: Earlier,
     /// As [`Arrival::undecided`].
     pub undecided: Option<Timestamp>,
+    /// As [`Arrival::unanswered`].
+    pub unanswered: Option<Timestamp>,
     pub work: Work,
     pub cache: CacheControl,
     pub on_duplicate: OnDuplicate,
     pub deadline: Option<Timestamp>,
     pub labels: Vec<(String, String)>,
+}
+
+impl Request {
+    /// Its deadline, if that has passed.
+    pub fn late(&self, now: Timestamp) -> Option<Timestamp> {
+        self.deadline.filter(|deadline| *deadline < now)
+    }
+
+    /// Whether it may stand on a Job that others have begun.
+    pub fn may_join(&self) -> bool {
+        self.on_duplicate.may_join() && self.cache.mode != CacheMode::Only
+    }
 }
 
 /// What a message asks for.
@@ -224,6 +242,7 @@ pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
             parked: arrival.parked,
             earlier: arrival.earlier(),
             undecided: arrival.undecided,
+            unanswered: arrival.unanswered,
             work: run.work,
             cache: run.cache,
             on_duplicate: run.on_duplicate,

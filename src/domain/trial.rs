@@ -31,6 +31,7 @@ pub fn trial(catalog: &Catalog, template: &Template) -> Option<Result<Trial, Rej
         parked: false,
         earlier: Earlier::None,
         undecided: None,
+        unanswered: None,
         work: Work::Template { name: template.name.clone(), params: params.clone() },
         cache: CacheControl::default(),
         on_duplicate: OnDuplicate::default(),

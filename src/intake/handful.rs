@@ -78,8 +78,7 @@ impl Intake {
             return None;
         }
         let request = request::parse(&delivery.arrival, self.max_body).ok()?.run()?;
-        let is_late = request.deadline.is_some_and(|deadline| deadline < Timestamp::now());
-        if is_late {
+        if request.late(Timestamp::now()).is_some() {
             return None;
         }
         let plan = self.rules.borrow().plan(&request).ok()?;

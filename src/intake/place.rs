@@ -29,7 +29,7 @@ impl Intake {
         plan: &Plan,
         missed: Option<Instant>,
     ) -> Result<Decision, Unsettled> {
-        let mut quest = Quest::new(request, delivery, plan, self.claimant(request));
+        let mut quest = Quest::new(request, delivery, plan, self.claimant(request), self.jobs.time());
         quest.missed = missed;
         loop {
             if let Some(deadline) = quest.late().filter(|_| !quest.earlier.is_possible()) {
@@ -37,9 +37,9 @@ impl Intake {
             }
             let (looked_up, stands) = self.stands(&quest).await?;
             let decision = match stands {
-                Ok(None) => self.place_unless_known(&mut quest, looked_up, None).await?,
+                Ok(None) => Box::pin(self.place_unless_known(&mut quest, looked_up, None)).await?,
                 Ok(Some(Placement::Full(target))) => {
-                    self.place_unless_known(&mut quest, looked_up, Some(target)).await?
+                    Box::pin(self.place_unless_known(&mut quest, looked_up, Some(target))).await?
                 }
                 // It is the Job that answers. What the cache says may be of another run.
                 Ok(Some(placement)) => Box::pin(self.weigh(&mut quest, Ok(placement))).await?,
@@ -59,15 +59,15 @@ impl Intake {
         full: Option<Target>,
     ) -> Result<Option<Decision>, Unsettled> {
         // What the cache says now comes after the look at the Job, and all that the Job did is in it.
-        let known = self.known(quest).await.or(quest.late().map(Decision::Expired));
+        let known = self.known(quest).await;
         match (known, full) {
             // If it is in that Job's queue, the Job answers it. With another copy there it does for certain.
-            (Some(known), Some(target)) if known.is_news_to_jobs() => {
-                Box::pin(self.weigh(quest, Ok(Placement::Full(target)))).await
+            (Some(known), Some(target)) if known.is_news_to_jobs() || quest.may_come_to_another_end(&known) => {
+                self.weigh(quest, Ok(Placement::Full(target))).await
             }
             (Some(known), None) if quest.may_come_to_another_end(&known) => self.hold_back(quest).await,
             (Some(known), _) => Ok(Some(known)),
-            (None, _) => Box::pin(self.try_place(quest, looked_up)).await,
+            (None, _) => self.try_place(quest, looked_up).await,
         }
     }
 
@@ -89,8 +89,8 @@ impl Intake {
         self.weigh(quest, tried).await
     }
 
-    /// What is known of the request without a look at its Job: that it was answered, the result, or that
-    /// it is not wanted any more.
+    /// What is known of the request without a look at its Job: that it was answered, the result, that it comes too late, or
+    /// that it is not wanted any more.
     async fn known(&self, quest: &mut Quest<'_>) -> Option<Decision> {
         let request = quest.request;
         let remembered = match quest.missed.take() {
@@ -103,6 +103,9 @@ impl Intake {
         }
         if request.cache.mode == CacheMode::Only {
             return Some(rejected(Code::CacheMiss, "no cached result, and `cache.mode` is `only`"));
+        }
+        if let Some(deadline) = quest.late() {
+            return Some(Decision::Expired(deadline));
         }
         self.cancellation(request).await.map(Decision::Cancelled)
     }
@@ -177,20 +180,19 @@ impl Intake {
                 quest.is_in_doubt();
                 quest.patience.wait(&self.stop).await?;
             }
-            Ok(Placement::Full(target)) => match self.overflow(&quest.waiter, target).await {
-                Ok(true) => return self.placed(quest).await.map(Some),
+            Ok(Placement::Full(target)) => {
+                let overflowed = self.overflow(&quest.waiter, target).await;
+                if let Ok(Placement::Joined) = overflowed {
+                    return self.placed(quest).await.map(Some);
+                }
                 // Whoever has completed that Job may have read the copy, and told its outcome.
-                Ok(false) => {
-                    quest.has_tried(&Ok(Placement::Undecided));
-                    quest.is_in_doubt();
-                    quest.patience.wait(&self.stop).await?;
+                quest.is_in_doubt();
+                quest.has_tried(&overflowed);
+                match overflowed {
+                    Ok(_) => quest.patience.wait(&self.stop).await?,
+                    Err(error) => self.pause(quest, error).await?,
                 }
-                Err(error) => {
-                    quest.has_tried(&Ok(Placement::Undecided));
-                    quest.is_in_doubt();
-                    self.pause(quest, error).await?;
-                }
-            },
+            }
             Ok(Placement::Created { .. } | Placement::Joined) => return self.placed(quest).await.map(Some),
             Ok(Placement::Answered) => return Ok(Some(Decision::Answered)),
             Ok(Placement::Cancelled(reason)) => return Ok(Some(Decision::Cancelled(reason))),
@@ -252,9 +254,9 @@ impl Intake {
         }
     }
 
-    /// To the Job's own queue, and then onto the Job that there is one more; `false` when the Job has
+    /// To the Job's own queue, and then onto the Job that there is one more: [`Placement::Joined`]. Unless the Job has
     /// ended meanwhile: then the request starts over, and nobody reads the copy.
-    pub(super) async fn overflow(&self, waiter: &Waiter, target: Target) -> Result<bool, Unplaced> {
+    pub(super) async fn overflow(&self, waiter: &Waiter, target: Target) -> Result<Placement, Unplaced> {
         self.overflow.add(&target.name, &target.uid, waiter).await?;
         Ok(self.jobs.mark_overflow(target).await?)
     }
@@ -262,6 +264,7 @@ impl Intake {
     /// Waits until it is known whether the request has come to stand on a Job, which answers it then. Nothing is begun for it
     /// meanwhile: its end is to be told.
     async fn hold_back(&self, quest: &mut Quest<'_>) -> Result<Option<Decision>, Unsettled> {
+        quest.slot = None;
         if quest.makes_room() && self.park(quest).await.is_ok() {
             return Ok(Some(Decision::Parked));
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Decision;
 use super::patience::Patience;
-use crate::cluster::{self, Claim, Placement};
+use crate::cluster::{self, Claim, Placement, ServerTime};
 use crate::domain::earlier::Earlier;
 use crate::domain::lanes::{Candidate, Occupant};
 use crate::domain::manifest::Plan;
@@ -31,9 +31,9 @@ pub(super) enum Unplaced {
     Cluster(#[from] cluster::Error),
 }
 
-/// How long ago that was, by a clock that may be behind the one that says so.
-fn age(at: Timestamp) -> Duration {
-    Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default()
+/// Whether a write that was under way then may still take effect.
+fn is_recent(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at.elapsed() < UNDECIDED_FOR)
 }
 
 /// What is known of a request's place so far.
@@ -52,18 +52,29 @@ pub(super) struct Quest<'a> {
     pub(super) earlier: Earlier,
     /// When a write may have been on its way last that had no answer, or one that leaves open whether it has taken effect.
     undecided: Option<Instant>,
-    /// It was, and not only may have been.
-    wrote: bool,
+    /// When one was.
+    unanswered: Option<Instant>,
     /// Since when a quota has kept the Job from being created.
     over_quota: Option<Instant>,
     pub(super) patience: Patience,
+    time: ServerTime,
 }
 
 impl<'a> Quest<'a> {
-    pub(super) fn new(request: &'a Request, delivery: &'a Delivery, plan: &'a Plan, waiter: Waiter) -> Self {
+    pub(super) fn new(
+        request: &'a Request,
+        delivery: &'a Delivery,
+        plan: &'a Plan,
+        waiter: Waiter,
+        time: &ServerTime,
+    ) -> Self {
         // Whoever had it in hand may have died within a call.
         let redelivered = request.redelivered.then(Instant::now);
-        let carried = request.undecided.and_then(|at| Instant::now().checked_sub(age(at)));
+        // By the one clock that all dispatchers know; as it is now where that of the one before was ahead of it.
+        let carried = |at: Option<Timestamp>| {
+            let age = Duration::try_from(time.now().duration_since(at?)).unwrap_or_default();
+            Instant::now().checked_sub(age)
+        };
         Self {
             request,
             delivery,
@@ -73,8 +84,9 @@ impl<'a> Quest<'a> {
             slot: None,
             in_the_way: None,
             earlier: request.earlier,
-            undecided: redelivered.or(carried),
-            wrote: request.undecided.is_some(),
+            undecided: redelivered.or(carried(request.undecided)),
+            unanswered: carried(request.unanswered),
+            time: time.clone(),
             over_quota: None,
             patience: Patience::new(),
         }
@@ -85,7 +97,7 @@ impl<'a> Quest<'a> {
             waiter: &self.waiter,
             earlier: self.earlier,
             undecided: self.may_be_placed_yet(),
-            may_join: self.request.on_duplicate.may_join(),
+            may_join: self.request.may_join(),
             wants_new: self.request.cache.mode == CacheMode::Refresh,
             looked_up,
         }
@@ -93,31 +105,33 @@ impl<'a> Quest<'a> {
 
     /// Follows what became of a write.
     pub(super) fn has_tried(&mut self, tried: &Result<Placement, Unplaced>) {
-        let is_open = match tried {
-            Ok(placement) => matches!(placement, Placement::Undecided),
-            Err(Unplaced::Cluster(error)) => error.is_undecided(),
-            Err(Unplaced::Queue(_)) => false,
+        let (may_be_open, is_open) = match tried {
+            Ok(placement) => (false, matches!(placement, Placement::Undecided)),
+            Err(Unplaced::Cluster(error)) => (error.is_undecided(), error.is_undecided_create()),
+            Err(Unplaced::Queue(_)) => (false, false),
         };
-        if is_open {
+        if may_be_open || is_open {
             self.undecided = Some(Instant::now());
-            self.wrote = true;
+        }
+        if is_open {
+            self.unanswered = self.undecided;
         }
     }
 
     /// Its deadline, if that has passed.
     pub(super) fn late(&self) -> Option<Timestamp> {
-        self.request.deadline.filter(|deadline| *deadline < Timestamp::now())
+        self.request.late(Timestamp::now())
     }
 
     /// Whether it may still come to stand on a Job by a write of which that is not known: until that has taken effect or
     /// never will, no end of the request is final.
     pub(super) fn may_be_placed_yet(&self) -> bool {
-        self.undecided.is_some_and(|since| since.elapsed() < UNDECIDED_FOR)
+        is_recent(self.undecided)
     }
 
     /// Likewise, by a write of which is known that it was on its way.
     pub(super) fn has_written_in_doubt(&self) -> bool {
-        self.wrote && self.may_be_placed_yet()
+        is_recent(self.unanswered)
     }
 
     /// Whether a Job may come to be that tells the request another end than this one. A result that is there is worth more
@@ -132,6 +146,7 @@ impl<'a> Quest<'a> {
 
     /// A call for the request had no answer, and may have put it on a Job.
     pub(super) fn is_in_doubt(&mut self) {
+        self.undecided = Some(Instant::now());
         self.earlier = self.earlier.or_since(self.waiter.received_at);
     }
 
@@ -153,9 +168,12 @@ impl<'a> Quest<'a> {
 
     /// What whoever handles it the next time is to know.
     pub(super) fn doubt(&self) -> Doubt {
-        let since = self.undecided.filter(|since| since.elapsed() < UNDECIDED_FOR);
-        let undecided = since.map(|since| Timestamp::now() - since.elapsed());
-        Doubt { earlier: self.earlier == Earlier::AnyTime, undecided }
+        let recent = |at: Option<Instant>| Some(self.time.now() - at.filter(|_| is_recent(at))?.elapsed());
+        Doubt {
+            earlier: self.earlier == Earlier::AnyTime,
+            undecided: recent(self.undecided),
+            unanswered: recent(self.unanswered),
+        }
     }
 
     /// For a slot.

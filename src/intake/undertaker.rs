@@ -5,6 +5,8 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use jiff::Timestamp;
+use tracing::warn;
 
 use super::patience::Patience;
 use super::{Decision, Intake, Unsettled};
@@ -16,6 +18,7 @@ use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{self, Arrival, Asked, Request};
 use crate::domain::waiter::Waiter;
 use crate::queue::Delivery;
+use crate::telemetry::chain;
 
 pub(super) const GIVEN_UP: &str = "the broker gave it up: whenever it was taken in hand, the dispatcher died, by it or by another request \
      that was in hand with it, or lost its connection";
@@ -71,26 +74,33 @@ impl Intake {
             waiter: &waiter,
             earlier: Earlier::AnyTime,
             undecided: false,
-            may_join: request.on_duplicate.may_join(),
+            may_join: request.may_join(),
             wants_new: false,
             looked_up: Instant::now(),
         };
         let (jobs, mut patience) = (self.jobs_of(plan), Patience::new());
         loop {
             let stands = self.patiently("look for the Job of a poisoned request", || jobs.stands(plan, &claim)).await?;
-            return Ok(match stands {
-                Some(Placement::Cancelled(reason)) => Some(Decision::Cancelled(reason)),
-                // If it is in that Job's queue, the Job answers it. With another copy there it does for certain.
-                Some(Placement::Full(target)) => match self.overflow(&waiter, target).await {
-                    Ok(true) => Some(Decision::Answered),
-                    Ok(false) | Err(_) => {
-                        patience.wait(&self.stop).await?;
-                        continue;
-                    }
-                },
-                Some(_) => Some(Decision::Answered),
-                None => self.remembered(request, plan, &waiter, Earlier::AnyTime).await,
-            });
+            let full = match stands {
+                Some(Placement::Cancelled(reason)) => return Ok(Some(Decision::Cancelled(reason))),
+                Some(Placement::Full(target)) => Some(target),
+                Some(_) => return Ok(Some(Decision::Answered)),
+                None => None,
+            };
+            if let Some(decision) = self.remembered(request, plan, &waiter, Earlier::AnyTime).await {
+                return Ok(Some(decision));
+            }
+            let Some(target) = full else {
+                // As a Job would tell it that was made too late for it, if there is one.
+                return Ok(request.late(Timestamp::now()).map(Decision::Expired));
+            };
+            // If it is in that Job's queue, the Job answers it. With another copy there it does for certain.
+            match self.overflow(&waiter, target).await {
+                Ok(Placement::Joined) => return Ok(Some(Decision::Answered)),
+                Ok(_) => {}
+                Err(error) => warn!(error = chain(&error), "no place for a poisoned request yet; trying again"),
+            }
+            patience.wait(&self.stop).await?;
         }
     }
 }

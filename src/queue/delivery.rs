@@ -87,6 +87,7 @@ fn arrival(delivery: &mut lapin::message::Delivery) -> Arrival {
         parked: false,
         in_doubt: false,
         undecided: None,
+        unanswered: None,
         received_at: Timestamp::now(),
         body,
     }

@@ -16,16 +16,21 @@ const PRODUCER: &str = "jobquay-user-id";
 const RECEIVED_AT: &str = "jobquay-received-at";
 /// There when the request had been delivered before, so that nobody knows what came of it.
 const IN_DOUBT: &str = "jobquay-in-doubt";
-/// When a call was made last that may put the request on a Job, and had no answer.
+/// When a call was made last, or may have been, that may put the request on a Job, and had no answer; in the API server's
+/// time.
 const UNDECIDED: &str = "jobquay-undecided";
+/// The same where it was made.
+const UNANSWERED: &str = "jobquay-unanswered";
 
 /// What is not known of a request that is parked.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Doubt {
     /// What came of deliveries before its first one here.
     pub earlier: bool,
-    /// What came of a call for it, made at this time.
+    /// What came of a call for it that may have been made at this time, in the API server's.
     pub undecided: Option<Timestamp>,
+    /// What came of one that was.
+    pub unanswered: Option<Timestamp>,
 }
 
 /// The queue of a lane.
@@ -60,6 +65,7 @@ pub(super) fn message(arrival: &Arrival, id: &str, lane: &str, own_user: &str, d
     let mut headers = vec![(RECEIVED_AT, arrival.received_at.to_string())];
     headers.extend(doubt.earlier.then(|| (IN_DOUBT, true.to_string())));
     headers.extend(doubt.undecided.map(|at| (UNDECIDED, at.to_string())));
+    headers.extend(doubt.unanswered.map(|at| (UNANSWERED, at.to_string())));
     headers.extend(arrival.user_id.clone().map(|user| (PRODUCER, user)));
     headers.extend(arrival.trace().into_iter().filter_map(|(name, value)| Some((name, value?.clone()))));
     Message {
@@ -103,8 +109,10 @@ pub(super) fn unpark(arrival: &mut Arrival, headers: Option<&lapin::types::Field
     arrival.content_type = arrival.content_type.take().filter(|content_type| !content_type.is_empty());
     arrival.parked = true;
     arrival.in_doubt = text(IN_DOUBT).is_some();
-    // What is no time was made just now, as far as anybody knows.
-    arrival.undecided = text(UNDECIDED).map(|at| at.parse().unwrap_or_else(|_| Timestamp::now()));
+    // What is no time was just now, as far as anybody knows.
+    let time = |name| text(name).map(|at| at.parse().unwrap_or(Timestamp::MAX));
+    arrival.undecided = time(UNDECIDED);
+    arrival.unanswered = time(UNANSWERED);
     true
 }
 
