@@ -23,7 +23,9 @@ fn request(cache: &Value) -> Request {
 
 pub(crate) async fn redis() -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(STACK.value("REDIS_URL")).expect("a URL");
-    client.get_multiplexed_async_connection().await.expect("Redis")
+    // Half a second, the client's own, is too short for all keys on a busy machine.
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(std::time::Duration::from_secs(30)));
+    client.get_multiplexed_async_connection_with_config(&patient).await.expect("Redis")
 }
 
 #[tokio::test(flavor = "multi_thread")]

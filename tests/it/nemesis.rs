@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use crate::support::checker::Budget;
+use crate::support::hold::Hold;
 use crate::support::load::Recovery;
-use crate::support::stack::Hold;
 use crate::support::{Load, Plan, World};
 use edges::Edges;
 use pace::Pace;

@@ -7,6 +7,7 @@ pub(crate) mod broker_cluster;
 pub(crate) mod checker;
 pub(crate) mod dispatcher;
 pub(crate) mod event;
+pub(crate) mod hold;
 pub(crate) mod identity;
 pub(crate) mod links;
 pub(crate) mod load;

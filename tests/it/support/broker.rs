@@ -38,6 +38,12 @@ impl Broker {
         broker
     }
 
+    /// With all its queues: a broker that is restarted takes its time for each.
+    pub(crate) fn remove(&self) {
+        // It may be away; then they stay.
+        let _ = self.call("DELETE", &format!("vhosts/{}", self.vhost), &Value::Null);
+    }
+
     pub(crate) fn url(&self) -> String {
         let (base, _) = STACK.value("AMQP_URL").split_once("/%2f").expect("the stack's URL names the default vhost");
         format!("{base}/{}?heartbeat=10", self.vhost)

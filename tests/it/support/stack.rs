@@ -4,36 +4,15 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock};
-
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use std::sync::LazyLock;
 
 /// Addresses of the parts.
 pub(crate) static STACK: LazyLock<Stack> = LazyLock::new(Stack::find);
-
-/// Held for reading by tests that need every part, for writing by those that take one away.
-static PARTS: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
 #[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) dir: PathBuf,
     values: HashMap<String, String>,
-}
-
-/// A test's hold on the parts.
-pub(crate) enum Hold {
-    Shared { _guard: OwnedRwLockReadGuard<()> },
-    Alone { _guard: OwnedRwLockWriteGuard<()> },
-}
-
-impl Hold {
-    pub(crate) async fn shared() -> Self {
-        Self::Shared { _guard: Arc::clone(&PARTS).read_owned().await }
-    }
-
-    pub(crate) async fn alone() -> Self {
-        Self::Alone { _guard: Arc::clone(&PARTS).write_owned().await }
-    }
 }
 
 impl Stack {

@@ -13,7 +13,8 @@ use serde_json::json;
 
 use super::broker::Broker;
 use super::dispatcher::THIS_BUILD;
-use super::stack::{Hold, STACK};
+use super::hold::Hold;
+use super::stack::STACK;
 use super::{Dispatcher, Producer, Recorder, eventually};
 
 pub(crate) struct World {
@@ -21,6 +22,15 @@ pub(crate) struct World {
     pub(crate) broker: Broker,
     pub(crate) client: Client,
     _hold: Arc<Hold>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Of a test that has failed everything stays to be looked at.
+        if !std::thread::panicking() {
+            self.broker.remove();
+        }
+    }
 }
 
 impl World {
