@@ -34,6 +34,7 @@ use crate::cache::Store;
 use crate::cluster::{self, Jobs, Released, Sighting};
 use crate::crash;
 use crate::domain::job::{self, Ending};
+use crate::members::Duty;
 use crate::queue::{self, Overflow, Reader};
 use crate::reply::Replies;
 use crate::rules;
@@ -131,7 +132,7 @@ impl Completion {
     }
 
     /// Along the way, from a look at the Job; whoever joins while it is walked makes it begin anew.
-    async fn complete(&self, sighting: &Sighting, progress: &mut Progress) -> Result<Over, Error> {
+    async fn complete(&self, sighting: &Sighting, progress: &mut Progress, duty: &Duty) -> Result<Over, Error> {
         for _ in 0..ROUNDS {
             let shown = progress.shown.take().filter(|job| job::finalizer_index(job).is_some());
             let (job, pods) = match shown {
@@ -157,6 +158,10 @@ impl Completion {
                 waiters.into_iter().partition(|waiter| waiter.cancelled.is_some());
             self.count_unreadable(&job, unreadable);
             let Some(told) = self.told(sighting, &job, &ending, &waiters, pods, progress).await? else { continue };
+            // Its result may have taken its time, and a member that has come meanwhile waits only for what takes little.
+            if !duty.owns(sighting.shard) {
+                return Ok(Over::Left);
+            }
             if !std::mem::replace(&mut progress.started_told, true) && job::attempts(&job) > 0 {
                 self.announce_start(&job).await?;
             }

@@ -100,7 +100,7 @@ impl Completion {
                 if stop.is_cancelled() || !duty.owns(sighting.shard) {
                     return Over::Left;
                 }
-                self.complete(&sighting, &mut progress).await
+                self.complete(&sighting, &mut progress, &duty).await
             };
             let error = match tried {
                 Ok(over) => return over,
