@@ -158,8 +158,9 @@ impl Completion {
                 waiters.into_iter().partition(|waiter| waiter.cancelled.is_some());
             self.count_unreadable(&job, unreadable);
             let Some(told) = self.told(sighting, &job, &ending, &waiters, pods, progress).await? else { continue };
-            // Its result may have taken its time, and a member that has come meanwhile waits only for what takes little.
-            if !duty.owns(sighting.shard) {
+            // Its result may have taken its time, and a member that has come meanwhile waits only for what takes little. Once
+            // some are told the rest takes little.
+            if progress.answered.is_empty() && !duty.owns(sighting.shard) {
                 return Ok(Over::Left);
             }
             if !std::mem::replace(&mut progress.started_told, true) && job::attempts(&job) > 0 {

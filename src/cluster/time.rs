@@ -28,17 +28,18 @@ struct Sample {
 
 impl ServerTime {
     pub fn now(&self) -> Timestamp {
-        self.at(Timestamp::now())
+        Timestamp::now().saturating_add(self.ahead()).unwrap_or(Timestamp::MAX)
     }
 
-    /// What it is there when it is `ours` here.
-    pub fn at(&self, ours: Timestamp) -> Timestamp {
-        ours.saturating_add(self.ahead()).unwrap_or(Timestamp::MAX)
+    /// A deadline of ours as it stands on a Job. Never earlier: a machine that has slept takes the server for one that is
+    /// behind until it hears of it, and nobody may be told for that to have come too late.
+    pub fn deadline_there(&self, ours: Timestamp) -> Timestamp {
+        ours.saturating_add(self.ahead().max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX)
     }
 
-    /// What it is here when it is `theirs` there.
-    pub fn here_at(&self, theirs: Timestamp) -> Timestamp {
-        theirs.saturating_sub(self.ahead()).unwrap_or(Timestamp::MAX)
+    /// The deadline that stands on a Job, as it was given.
+    pub fn deadline_here(&self, theirs: Timestamp) -> Timestamp {
+        theirs.saturating_sub(self.ahead().max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX)
     }
 
     /// By how much it is ahead of this process' time; in whole seconds.
@@ -135,5 +136,17 @@ mod tests {
         time.hear(at + SignedDuration::from_secs(60), heard);
         assert_eq!(time.ahead_of(at, heard).as_secs(), 60);
         assert_eq!(time.ahead_of(at + SignedDuration::from_secs(60), heard).as_secs(), 0);
+    }
+
+    #[test]
+    fn a_deadline_goes_along_with_a_server_that_is_ahead_and_not_with_one_that_is_behind() {
+        for (hours, moved) in [(1, 3600), (-1, 0)] {
+            let (time, mut headers) = (ServerTime::default(), http::HeaderMap::new());
+            headers.insert(http::header::DATE, header(hours).parse().unwrap());
+            time.follow(&headers);
+            let there = time.deadline_there(Timestamp::UNIX_EPOCH);
+            assert!((there.as_second() - moved).abs() <= 1, "{hours} h: {there}");
+            assert!(time.deadline_here(there).as_second().abs() <= 1);
+        }
     }
 }

@@ -119,7 +119,7 @@ impl Completion {
         waiter: &Waiter,
     ) -> Result<Option<State>, queue::Error> {
         if let Some(deadline) = waiter.deadline.filter(|deadline| job::was_created_after(job, *deadline)) {
-            return self.tell_expired(waiter, self.jobs.time().here_at(deadline)).await;
+            return self.tell_expired(waiter, self.jobs.time().deadline_here(deadline)).await;
         }
         if let Some(kept) = self.instead(job, told, waiter).await {
             let cached = Cached { waiter, template: job::template(job), entry: &kept };

@@ -51,7 +51,7 @@ impl Intake {
         let overwrites =
             matches!(request.cache.mode, CacheMode::Refresh | CacheMode::Bypass) || request.cache.max_age.is_some();
         let stale_if_error = request.cache.stale_if_error.map(|stale| stale.as_secs());
-        let deadline = request.deadline.map(|deadline| self.jobs.time().at(deadline));
+        let deadline = request.deadline.map(|deadline| self.jobs.time().deadline_there(deadline));
         Waiter { overwrites, stale_if_error, deadline, ..self.addressed(request.waiter.clone()) }
     }
 }

@@ -186,7 +186,7 @@ impl Intake {
                     return self.placed(quest).await.map(Some);
                 }
                 // Whoever has completed that Job may have read the copy, and told its outcome.
-                quest.is_in_doubt();
+                quest.may_have_overflowed();
                 quest.has_tried(&overflowed);
                 match overflowed {
                     Ok(_) => quest.patience.wait(&self.stop).await?,

@@ -144,9 +144,14 @@ impl<'a> Quest<'a> {
         }
     }
 
+    /// It may be in the queue of a full Job, which may be told of it by others.
+    pub(super) fn may_have_overflowed(&mut self) {
+        self.undecided = Some(Instant::now());
+        self.is_in_doubt();
+    }
+
     /// A call for the request had no answer, and may have put it on a Job.
     pub(super) fn is_in_doubt(&mut self) {
-        self.undecided = Some(Instant::now());
         self.earlier = self.earlier.or_since(self.waiter.received_at);
     }
 
