@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::broker::{Message, QueueType};
-use crate::measure::usage::Usage;
+use crate::measure::usage::{self, Usage};
 
 /// Somebody who answers requests off a queue.
 pub(crate) struct Contender {
@@ -61,6 +61,9 @@ impl Running {
 
     /// As a crash does.
     pub(crate) fn kill(&mut self) {
+        if !self.has_ended() {
+            usage::note_orphans(self.0.id());
+        }
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();

@@ -40,6 +40,7 @@ impl Keda {
         let definitions = built("crd");
         let definitions = definitions.to_str().context("a path that is text")?;
         stack.run(&["kubectl", "apply", "--server-side", "--force-conflicts", "-f", definitions])?;
+        stack.run(&["kubectl", "wait", "--for=condition=Established", "--timeout=30s", "crd/scaledjobs.keda.sh"])?;
         stack.kubectl(&["apply", "-f", "-"], "{apiVersion: v1, kind: Namespace, metadata: {name: keda}}")?;
         stack.kubectl(&["apply", "-f", "-"], &self.scaled_job(stack))?;
         let certificates = stack.dir.join("keda-certificates");

@@ -62,8 +62,11 @@ impl Machine {
     fn now() -> Self {
         let text = fs::read_to_string("/proc/stat").unwrap_or_default();
         let first = text.lines().next().unwrap_or_default();
-        let ticks: Vec<u32> = first.split_whitespace().skip(1).take(8).filter_map(|word| word.parse().ok()).collect();
-        let sum = |columns: &[usize]| TICK * columns.iter().filter_map(|at| ticks.get(*at)).sum::<u32>();
+        let ticks: Vec<u64> = first.split_whitespace().skip(1).take(8).map(|word| word.parse().unwrap_or(0)).collect();
+        let sum = |columns: &[usize]| {
+            let ticks: u64 = columns.iter().filter_map(|at| ticks.get(*at)).sum();
+            TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
+        };
         // user, nice, system, idle, iowait, irq, softirq, steal: proc(5).
         Self { stolen: sum(&[7]), busy: sum(&[0, 1, 2, 5, 6]), all: sum(&[0, 1, 2, 3, 4, 5, 6, 7]) }
     }

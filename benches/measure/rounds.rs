@@ -64,9 +64,16 @@ impl<T: Debug> Rounds<T> {
                 for again in (0..=AGAIN).rev() {
                     let turn = Turn { contender, round, number: numbers.next().unwrap_or_default() };
                     let quiet = Quiet::from_now(stack);
-                    let Taken { value, flaw } = measure(turn).await?;
-                    let flaw = flaw.or_else(|| quiet.disturbance());
                     let name = names[contender];
+                    let Taken { value, flaw } = match measure(turn).await {
+                        Ok(taken) => taken,
+                        Err(error) if again > 0 => {
+                            eprintln!("round {round}: {name} has failed: {error:#}");
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    let flaw = flaw.or_else(|| quiet.disturbance());
                     eprintln!("round {round}: {name} {value:?}{}", flaw.as_deref().map_or_else(String::new, aside));
                     if flaw.is_some() && again > 0 {
                         continue;

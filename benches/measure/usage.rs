@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The kernel counts processor time for `stat` in hundredths of a second, on every architecture (`USER_HZ`).
@@ -33,10 +34,20 @@ impl Usage {
     }
 }
 
+/// Ticks of what was left behind by those who were killed: nobody waits for their children.
+static OF_ORPHANS: AtomicU32 = AtomicU32::new(0);
+
+/// Remembers what the children of this process have taken, before it is killed.
+pub(crate) fn note_orphans(root: u32) {
+    let children = family(root).into_iter().filter(|pid| *pid != root);
+    let ticks = children.filter_map(|pid| stat(pid).map(|stat| stat.ticks)).sum::<u32>();
+    OF_ORPHANS.fetch_add(ticks, Ordering::Relaxed);
+}
+
 /// Processor time of this process with all it has started, also of those which have ended.
 pub(super) fn with_the_dead(root: u32) -> Duration {
     let waited_for = stat(root).map_or(0, |stat| stat.ticks_of_dead_children);
-    Usage::of(root).cpu + TICK * waited_for
+    Usage::of(root).cpu + TICK * (waited_for + OF_ORPHANS.load(Ordering::Relaxed))
 }
 
 /// The kernel's threads are this process's children, where a kernel shows them.

@@ -56,11 +56,10 @@ struct Restart {
 }
 
 impl Size {
-    /// KiB of each Job, by whoever holds them.
+    /// KiB of each Job. Whoever has made them holds more: it has looked for the pods that none of them has.
     fn a_job(&self) -> Vec<f64> {
         let idle = median(&self.idle_kib);
-        let found = self.restarts.read(0, |restart| restart.resident_kib);
-        [self.open_kib].into_iter().chain(found).map(|kib| (kib - idle).max(0.0) / self.jobs as f64).collect()
+        self.restarts.read(0, |restart| (restart.resident_kib - idle).max(0.0) / self.jobs as f64)
     }
 
     fn peak_to_steady(&self) -> Interval {
