@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, warn};
 
 use crate::cache::Store;
@@ -49,6 +49,8 @@ use worklist::Over;
 const AT_WORK: usize = 32;
 /// Rounds along the way before the whole is tried anew, after a pause.
 const ROUNDS: usize = 8;
+/// What is being read early is waited for so long; then a completion reads by itself.
+const HEAD_START: Duration = Duration::from_secs(5);
 /// A Job that is deleted just as its pod succeeds may still get its verdict within this.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -95,8 +97,10 @@ struct Progress {
     started_told: bool,
     /// The Job as the watch has just shown it, good for one try: if it is outdated, it is not released.
     shown: Option<Box<Job>>,
-    /// What its pod had left when it succeeded; good for the Job that was shown, where that had no other pod.
-    read: Option<Box<ReadEarly>>,
+    /// Where what its pod had left when it succeeded comes, and that; good for the Job that was shown, where that had no
+    /// other pod.
+    reading: Option<oneshot::Receiver<ReadEarly>>,
+    read: Option<ReadEarly>,
     /// As they were listed beside the last look at the Job.
     pods: Option<Vec<Pod>>,
     overflow: Option<Reader>,
@@ -109,13 +113,17 @@ struct Progress {
 }
 
 impl Progress {
-    /// Whether what was read early is the Job's result: it succeeded by this pod, or no other can have left one.
-    fn has_read_of(&mut self, job: &Job) -> bool {
-        let is_its_result = |read: &ReadEarly| match job::pod_verdict(job) {
-            Some(verdict) => read.pod.metadata.uid == Some(verdict.pod),
-            None => job::ending(job) == Some(Ending::Succeeded) && job::had_one_pod(job),
-        };
-        self.read = self.read.take().filter(|read| is_its_result(read));
+    /// Whether what was read early is the Job's result: it succeeded by this pod, or no other can have left one. What is
+    /// being read is waited for.
+    async fn has_read_of(&mut self, job: &Job) -> bool {
+        let Some(reading) = self.reading.take() else { return false };
+        let verdict = job::pod_verdict(job);
+        if job::ending(job) != Some(Ending::Succeeded) || verdict.is_none() && !job::had_one_pod(job) {
+            return false;
+        }
+        let read = tokio::time::timeout(HEAD_START, reading).await.ok().and_then(Result::ok);
+        let is_its_result = |read: &ReadEarly| verdict.is_none_or(|verdict| read.pod.metadata.uid == Some(verdict.pod));
+        self.read = read.filter(is_its_result);
         self.read.is_some()
     }
 
@@ -135,8 +143,12 @@ impl Completion {
     async fn complete(&self, sighting: &Sighting, progress: &mut Progress, duty: &Duty) -> Result<Over, Error> {
         for _ in 0..ROUNDS {
             let shown = progress.shown.take().filter(|job| job::finalizer_index(job).is_some());
+            let has_read = match &shown {
+                Some(job) => progress.has_read_of(job).await,
+                None => false,
+            };
             let (job, pods) = match shown {
-                Some(job) if progress.has_read_of(&job) => (Ok(Some(*job)), Ok(())),
+                Some(job) if has_read => (Ok(Some(*job)), Ok(())),
                 Some(job) => (Ok(Some(*job)), self.list_pods(sighting, progress).await),
                 None => {
                     progress.read = None;

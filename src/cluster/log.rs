@@ -15,9 +15,7 @@ const LOG_TAIL_READ: i64 = 256 << 10;
 /// A failure is told with or without its log.
 const LOG_TAIL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks at a log that may not be whole: most Jobs have no verdict before that.
-const LATE: Duration = Duration::from_millis(200);
-/// Between two looks at one that is empty.
-const MISSING: Duration = Duration::from_millis(500);
+const LATE: Duration = Duration::from_millis(500);
 /// The most of these looks.
 const LOOKS: u32 = 10;
 const PIECE: usize = 16 << 10;
@@ -44,7 +42,7 @@ impl Jobs {
             if is_whole {
                 break;
             }
-            tokio::time::sleep(if log.written_bytes() == 0 { MISSING } else { LATE }).await;
+            tokio::time::sleep(LATE).await;
             let again = self.read_log(pod, params.clone(), max, limit).await?;
             if again.is_none() && log.written_bytes() > 0 {
                 // It went with its pod, and nobody will know more of it.

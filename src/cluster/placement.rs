@@ -1,12 +1,19 @@
-//! A request's claim to a place at a Job, and what comes of it. The letters are those of the rules for a
+//! A request's claim to a place at a Job, how it is found one, and what comes of it. The letters are those of the rules for a
 //! create that the API server answered with "already exists" (see [`crate::domain::job::Standing`]).
 
 use std::time::Instant;
 
-use super::join::Target;
+use k8s_openapi::api::batch::v1::Job;
+use kube::core::Status;
+
+use super::join::{JoinVerdict, Target};
+use super::{Error, Jobs};
 use crate::domain::earlier::Earlier;
-use crate::domain::rejection::Rejection;
+use crate::domain::job::{Load, Standing, finalizer_index, holds_claim, load, standing, was_created_after};
+use crate::domain::manifest::Plan;
+use crate::domain::rejection::{Code, Rejection};
 use crate::domain::waiter::Waiter;
+use crate::telemetry::metrics::Metrics;
 
 /// Where a request found its place.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,4 +66,165 @@ pub struct Claim<'a> {
     pub wants_new: bool,
     /// When the cache said "miss".
     pub looked_up: Instant,
+}
+
+impl Jobs {
+    /// Creating the Job is the lock between replicas: who creates it runs it, the others join.
+    pub async fn create_or_join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
+        let creator = Waiter { created_job: true, ..claim.waiter.clone() };
+        let job = match plan.manifest(&creator) {
+            Ok(job) => job,
+            Err(rejection) => return Ok(Placement::Denied(rejection)),
+        };
+        match self.create(&job, claim.looked_up).await {
+            Ok(None) => Ok(Placement::TooSlow),
+            Ok(Some(created)) => {
+                self.shared.metrics.jobs_created.inc();
+                let uid = created.metadata.uid.clone().unwrap_or_default();
+                if let Some(place) = finalizer_index(&created) {
+                    let target = Target::of(plan, uid.clone(), place);
+                    self.shared.known.created(plan.lock, target, load(&created), creator.id());
+                }
+                Ok(Placement::Created { uid })
+            }
+            Err(error) if error.status().is_some_and(Status::is_already_exists) => {
+                Metrics::count(&self.shared.metrics.conflicts, "kind", "exists");
+                match self.get(&plan.name()).await? {
+                    Some(existing) => self.place(&existing, plan, claim).await,
+                    None => Ok(Placement::Moved),
+                }
+            }
+            Err(error) if error.is_undecided() => {
+                Metrics::count(&self.shared.metrics.conflicts, "kind", "undecided");
+                match self.get(&plan.name()).await {
+                    Ok(Some(existing)) if holds_claim(&existing, claim.waiter) => {
+                        let earlier = claim.earlier.or_since(claim.waiter.received_at);
+                        self.place(&existing, plan, &Claim { earlier, ..*claim }).await
+                    }
+                    // Its Job may have come, answered it and gone, and this be the next: never to be joined
+                    // before a look at what was answered. Without that look it is the create that counts, too.
+                    _ => Err(error),
+                }
+            }
+            Err(error) => self.denied(error, plan, claim).await,
+        }
+    }
+
+    /// What a refused create means. Where an earlier try may have put the request on a Job, that Job counts,
+    /// and where one had no answer, a Job may still be on its way.
+    async fn denied(&self, error: Error, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
+        let Some(why) = error.denial().filter(|_| !claim.undecided) else { return Err(error) };
+        let existing = if claim.earlier.is_possible() { self.get(&plan.name()).await? } else { None };
+        match existing {
+            Some(existing) => self.place(&existing, plan, claim).await,
+            None => Ok(Placement::Denied(Rejection::new(Code::ClusterDenied, why))),
+        }
+    }
+
+    /// Joins the Job that lives; [`Placement::Gone`] where there is none.
+    pub async fn join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
+        // Whoever may stand there already, or wants to know more of it, has to read it.
+        let needs_no_look = claim.may_join && !claim.earlier.is_possible() && !claim.wants_new;
+        let known = || self.shared.known.to_join(&plan.lock, &claim.waiter.id());
+        if let Some((target, load)) = needs_no_look.then(known).flatten() {
+            match self.join_target(plan, claim, target, load).await? {
+                Placement::Moved => {}
+                placement => return Ok(placement),
+            }
+        }
+        match self.get(&plan.name()).await? {
+            Some(existing) => self.place(&existing, plan, claim).await,
+            None => Ok(Placement::Gone),
+        }
+    }
+
+    /// Finds a place at the Job that holds the name.
+    async fn place(&self, existing: &Job, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
+        let (target, load) = match standing(existing, &plan.key, claim.waiter, claim.earlier) {
+            Standing::Foreign { why } => return Ok(Placement::Foreign { name: plan.name(), why }),
+            Standing::Terminating => return Ok(Placement::Terminating),
+            Standing::Answered => return Ok(Placement::Answered),
+            Standing::Cancelled { reason } => return Ok(Placement::Cancelled(reason)),
+            Standing::Ended { uid } => return Ok(Placement::Ended { uid }),
+            // Sent again while its answer may be out already: to be joined, that Job would owe a second one.
+            Standing::Joinable { already_waiting: true, owed: false, ended: true, .. } => {
+                return Ok(Placement::Moved);
+            }
+            Standing::Joinable { already_waiting: true, .. } => return Ok(Placement::Joined),
+            Standing::Joinable { .. } if !claim.may_join => return Ok(Placement::Duplicate),
+            // Its result was there before this request, which wants a newer one.
+            Standing::Joinable { ended: true, .. } if claim.wants_new => return Ok(Placement::Moved),
+            Standing::Joinable { uid, finalizer_index, load, .. } => (Target::of(plan, uid, finalizer_index), load),
+        };
+        self.join_target(plan, claim, target, load).await
+    }
+
+    async fn join_target(
+        &self,
+        plan: &Plan,
+        claim: &Claim<'_>,
+        target: Target,
+        load: Load,
+    ) -> Result<Placement, Error> {
+        match self.shared.joiner.join(target.clone(), load, claim.waiter.clone()).await? {
+            JoinVerdict::Joined(load) => {
+                self.shared.metrics.jobs_joined.inc();
+                self.shared.known.joined(plan.lock, target, load);
+                Ok(Placement::Joined)
+            }
+            JoinVerdict::Full => {
+                self.shared.known.joined(plan.lock, target.clone(), Load::FULL);
+                Ok(Placement::Full(target))
+            }
+            JoinVerdict::Moved => {
+                self.shared.known.forget(&target);
+                Metrics::count(&self.shared.metrics.conflicts, "kind", "join");
+                Ok(Placement::Moved)
+            }
+            JoinVerdict::Undecided => {
+                self.shared.known.forget(&target);
+                Metrics::count(&self.shared.metrics.conflicts, "kind", "undecided");
+                Ok(Placement::Undecided)
+            }
+        }
+    }
+
+    /// The place that an earlier try has found on the Job, if one has: the Job answers, or has answered.
+    /// [`Placement::Full`] where one may have: those in the overflow queue cannot be looked for. What came to be after the
+    /// waiter's deadline has no answer but that.
+    pub async fn stands(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Option<Placement>, Error> {
+        let Some(job) = (if claim.earlier.is_possible() { self.get(&plan.name()).await? } else { None }) else {
+            return Ok(None);
+        };
+        Ok(match standing(&job, &plan.key, claim.waiter, claim.earlier) {
+            Standing::Joinable { owed: true, .. } => Some(Placement::Joined),
+            Standing::Joinable { uid, finalizer_index, already_waiting: false, load, .. }
+                if claim.may_join && load.room() == 0 && !is_late_for(claim.waiter, &job) =>
+            {
+                Some(Placement::Full(Target::of(plan, uid, finalizer_index)))
+            }
+            Standing::Answered => Some(Placement::Answered),
+            Standing::Cancelled { reason } => Some(Placement::Cancelled(reason)),
+            _ => None,
+        })
+    }
+
+    /// Marks the Job as one whose overflow queue has a waiter more. [`Placement::Moved`] when the Job is not what it
+    /// was: nobody may ever read that queue again, and the request has to start over.
+    pub async fn mark_overflow(&self, target: Target) -> Result<Placement, Error> {
+        let placement = match self.shared.joiner.mark_overflow(target.clone()).await? {
+            JoinVerdict::Joined(_) => {
+                self.shared.metrics.jobs_joined.inc();
+                return Ok(Placement::Joined);
+            }
+            JoinVerdict::Undecided => Placement::Undecided,
+            JoinVerdict::Moved | JoinVerdict::Full => Placement::Moved,
+        };
+        self.shared.known.forget(&target);
+        Ok(placement)
+    }
+}
+
+fn is_late_for(waiter: &Waiter, job: &Job) -> bool {
+    waiter.deadline.is_some_and(|deadline| was_created_after(job, deadline))
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{debug, warn};
 
 use super::Completion;
@@ -43,8 +43,6 @@ pub(super) struct Awaited {
 /// What the success of a pod came to.
 pub(super) struct Early {
     pub(super) job: Sighting,
-    /// `None` where nothing is to be read, or could be.
-    pub(super) read: Option<ReadEarly>,
     /// To be recorded on the Job, where the success of its pod is told.
     pub(super) verdict: Option<PodVerdict>,
 }
@@ -55,30 +53,35 @@ impl Completion {
         Arc::new(Semaphore::new(ROOM_KIB))
     }
 
-    /// Reads what the pod has left, where that is to be read from a pod.
-    pub(super) async fn read_early(self: Arc<Self>, success: PodSuccess, awaited: Awaited) -> Early {
+    /// Reads what the pod has left, where that is to be read from a pod, and hands it to whoever completes its Job.
+    pub(super) async fn read_early(
+        self: Arc<Self>,
+        success: PodSuccess,
+        awaited: Awaited,
+        reader: oneshot::Sender<ReadEarly>,
+    ) -> Early {
         let verdict = awaited.answers_at_pod.then(|| success.verdict());
         let PodSuccess { job, pod } = success;
         if !awaited.plan.source.is_pod() {
-            return Early { job, read: None, verdict };
+            return Early { job, verdict };
         }
         let pods = [pod];
         let result = match self.jobs.of(Some(&job.namespace)).result(&pods, awaited.plan, None, true).await {
             Ok(result) => result,
             Err(error) => {
                 debug!(job.name = job.name, error = chain(&error), "no result yet; it is read when the Job has ended");
-                return Early { job, read: None, verdict: None };
+                return Early { job, verdict: None };
             }
         };
         let bytes = result.as_ref().map_or(0, |payload| payload.bytes.len());
         let room = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let [pod] = pods;
-        let read = Arc::clone(&self.room).try_acquire_many_owned(room).ok().map(|room| ReadEarly {
-            result,
-            pod: Pod { metadata: pod.metadata, ..Pod::default() },
-            _room: room,
-        });
-        Early { job, read, verdict }
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(room) {
+            let pod = Pod { metadata: pod.metadata, ..Pod::default() };
+            // Its Job may have gone.
+            let _ = reader.send(ReadEarly { result, pod, _room: room });
+        }
+        Early { job, verdict }
     }
 
     /// Decides that the pod's success is the Job's, which the watch then shows as its end.

@@ -76,16 +76,15 @@ impl Tasks {
     }
 
     pub(super) fn read_early(&mut self, success: Arc<PodSuccess>) {
-        if let Some(awaited) = self.list.begin_reading(&success.job, &self.duty) {
+        if let Some((awaited, reader)) = self.list.begin_reading(&success.job, &self.duty) {
             let success = Arc::unwrap_or_clone(success);
-            self.readings.spawn(Arc::clone(&self.completion).read_early(success, awaited));
+            self.readings.spawn(Arc::clone(&self.completion).read_early(success, awaited, reader));
         }
     }
 
-    /// What was read is noted before the Job's end is decided by it.
+    /// What was read is there before the Job's end is decided by it.
     pub(super) fn was_read(&mut self, early: Early) {
-        let Early { job, read, verdict } = early;
-        self.list.was_read(&job.uid, read);
+        let Early { job, verdict } = early;
         if let Some(verdict) = verdict {
             self.errands.spawn(Arc::clone(&self.completion).decide(job, verdict));
         }
@@ -109,8 +108,8 @@ impl Tasks {
 
     fn complete(&mut self, uid: &str, progress: Progress) {
         let Some(sighting) = self.list.due(uid, &self.duty).cloned() else { return };
-        let (started_told, read) = (self.list.is_started(uid), self.list.take_read(uid));
-        let progress = Progress { started_told, read, ..progress };
+        let (started_told, reading) = (self.list.is_started(uid), self.list.take_reading(uid));
+        let progress = Progress { started_told, reading, ..progress };
         let finish = Arc::clone(&self.completion).finish(sighting, progress, self.duty.clone(), self.stop.clone());
         self.list.begun(uid, self.completions.spawn(finish).id());
     }

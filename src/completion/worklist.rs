@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use k8s_openapi::api::batch::v1::Job;
+use tokio::sync::oneshot;
 use tokio::task::Id;
 
 use super::early::{Awaited, ReadEarly};
@@ -40,10 +41,10 @@ struct Open {
 /// How far the reading of a result is whose pod has succeeded.
 enum Reading {
     NotBegun,
-    UnderWay,
-    /// There is nothing that could be used.
-    Vain,
-    Done(Box<ReadEarly>),
+    /// Where it comes; closed once there is nothing that could be used.
+    Begun(oneshot::Receiver<ReadEarly>),
+    /// It is the completion's, which reads by itself what it does not get.
+    Taken,
 }
 
 /// Jobs that were let go here of late, by uid. An event of one of them is late or repeated, and says nothing new.
@@ -114,26 +115,25 @@ impl Worklist {
     }
 
     /// A pod of the Job has succeeded: what is waited for, if that is to be seen to here, and now for the first time.
-    pub(super) fn begin_reading(&mut self, job: &Sighting, duty: &Duty) -> Option<Awaited> {
+    /// With where to put it.
+    pub(super) fn begin_reading(
+        &mut self,
+        job: &Sighting,
+        duty: &Duty,
+    ) -> Option<(Awaited, oneshot::Sender<ReadEarly>)> {
         let open = self.open.get_mut(&job.uid).filter(|_| duty.owns(job.shard))?;
         let awaited = open.awaited.filter(|_| matches!(open.reading, Reading::NotBegun))?;
-        open.reading = Reading::UnderWay;
-        Some(awaited)
+        let (reader, coming) = oneshot::channel();
+        open.reading = Reading::Begun(coming);
+        Some((awaited, reader))
     }
 
-    /// The reading is over.
-    pub(super) fn was_read(&mut self, uid: &str, read: Option<ReadEarly>) {
-        if let Some(open) = self.open.get_mut(uid) {
-            open.reading = read.map_or(Reading::Vain, |read| Reading::Done(Box::new(read)));
-        }
-    }
-
-    /// What was read, for the completion of the Job; from now on it reads by itself.
-    pub(super) fn take_read(&mut self, uid: &str) -> Option<Box<ReadEarly>> {
+    /// What was read, or comes, for the completion of the Job. Nothing is begun for that from now on.
+    pub(super) fn take_reading(&mut self, uid: &str) -> Option<oneshot::Receiver<ReadEarly>> {
         let open = self.open.get_mut(uid)?;
-        match std::mem::replace(&mut open.reading, Reading::Vain) {
-            Reading::Done(read) => Some(read),
-            _ => None,
+        match std::mem::replace(&mut open.reading, Reading::Taken) {
+            Reading::Begun(coming) => Some(coming),
+            Reading::NotBegun | Reading::Taken => None,
         }
     }
 

@@ -97,16 +97,19 @@ async fn a_result_is_read_early_once_and_by_the_owner_and_goes_with_its_job() {
     list.see(seen("u", false), &ours);
     assert!(list.begin_reading(&sighting("another"), &ours).is_none(), "nothing is known of its Job");
     assert!(list.begin_reading(&sighting("u"), &Duty::none()).is_none());
-    assert!(list.begin_reading(&sighting("u"), &ours).is_some());
+    let (_, reader) = list.begin_reading(&sighting("u"), &ours).expect("its result is awaited");
     assert!(list.begin_reading(&sighting("u"), &ours).is_none(), "it is under way");
-    list.was_read("u", Some(read()));
+    // Its completion may begin before it is there.
+    let reading = list.take_reading("u").expect("it is under way");
+    assert!(reader.send(read()).is_ok());
+    assert!(reading.await.is_ok());
     assert!(list.begin_reading(&sighting("u"), &ours).is_none(), "it is done");
-    assert!(list.take_read("u").is_some() && list.take_read("u").is_none());
+    assert!(list.take_reading("u").is_none(), "it was taken");
     list.see(seen("gone", false), &ours);
-    assert!(list.begin_reading(&sighting("gone"), &ours).is_some());
+    let (_, reader) = list.begin_reading(&sighting("gone"), &ours).expect("its result is awaited");
     list.see(Sighted::Closed { uid: "gone".into() }, &ours);
-    list.was_read("gone", Some(read()));
-    assert!(list.take_read("gone").is_none());
+    assert!(reader.send(read()).is_err(), "nobody waits for it");
+    assert!(list.take_reading("gone").is_none());
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn nothing_is_read_early_of_a_job_whose_completion_has_begun_or_whose_result_is_
         .insert("jobquay.dev/result".into(), r#"{"source":"none","max":1}"#.into());
     list.see(Sighted::Open(job), &ours);
     list.see(seen("begun", false), &ours);
-    assert!(list.take_read("begun").is_none());
+    assert!(list.take_reading("begun").is_none());
     for uid in ["none", "begun"] {
         let job = Sighting { namespace: "work".into(), name: uid.into(), uid: uid.into(), shard: 3 };
         assert!(list.begin_reading(&job, &ours).is_none(), "{uid}");
