@@ -63,6 +63,15 @@ impl Stack {
         measured
     }
 
+    /// Has the cluster know the resource definitions in a directory; returns when these are established.
+    pub(crate) fn define(&self, dir: &Path, names: &[&str]) -> Result<()> {
+        let dir = dir.to_str().context("a path that is text")?;
+        self.run(&["kubectl", "apply", "--server-side", "--force-conflicts", "-f", dir])?;
+        let names: Vec<String> = names.iter().map(|name| format!("crd/{name}")).collect();
+        let waiting = ["kubectl", "wait", "--for=condition=Established", "--timeout=30s"];
+        self.run(&waiting.into_iter().chain(names.iter().map(String::as_str)).collect::<Vec<_>>()).map(drop)
+    }
+
     /// Runs `kubectl` as the cluster's administrator, with `input` on its standard input.
     pub(crate) fn kubectl(&self, words: &[&str], input: &str) -> Result<String> {
         self.told(&[&["kubectl"], words].concat(), input)

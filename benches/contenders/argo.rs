@@ -28,14 +28,14 @@ metadata: {name: workflow-controller-configmap, namespace: argo}
 data: {metricsConfig: '{enabled: false}'}
 ";
 const DEFINITIONS: [&str; 8] = [
-    "clusterworkflowtemplates",
-    "cronworkflows",
-    "workflowartifactgctasks",
-    "workfloweventbindings",
-    "workflows",
-    "workflowtaskresults",
-    "workflowtasksets",
-    "workflowtemplates",
+    "clusterworkflowtemplates.argoproj.io",
+    "cronworkflows.argoproj.io",
+    "workflowartifactgctasks.argoproj.io",
+    "workfloweventbindings.argoproj.io",
+    "workflows.argoproj.io",
+    "workflowtaskresults.argoproj.io",
+    "workflowtasksets.argoproj.io",
+    "workflowtemplates.argoproj.io",
 ];
 
 /// Where `deploy/local/bench` has put the controller and its resource definitions.
@@ -44,7 +44,7 @@ fn built(name: &str) -> PathBuf {
 }
 
 pub(crate) fn is_built() -> bool {
-    built("controller").exists()
+    built("workflow-controller").exists()
 }
 
 /// How it is set up.
@@ -63,14 +63,9 @@ pub(crate) const TUNED: Argo = Argo {
 
 impl Argo {
     pub(crate) fn start(self, stack: &Stack) -> Result<Running> {
-        let definitions = built("crd");
-        let definitions = definitions.to_str().context("a path that is text")?;
-        stack.run(&["kubectl", "apply", "--server-side", "--force-conflicts", "-f", definitions])?;
-        let names = DEFINITIONS.map(|name| format!("crd/{name}.argoproj.io"));
-        let waiting = ["kubectl", "wait", "--for=condition=Established", "--timeout=30s"];
-        stack.run(&waiting.into_iter().chain(names.iter().map(String::as_str)).collect::<Vec<_>>())?;
+        stack.define(&built("crd"), &DEFINITIONS)?;
         stack.kubectl(&["apply", "-f", "-"], OWN_NAMESPACE)?;
-        let mut command = Command::new(built("controller"));
+        let mut command = Command::new(built("workflow-controller"));
         command
             .env("KUBECONFIG", stack.kubeconfig())
             .env("LEADER_ELECTION_DISABLE", "true")

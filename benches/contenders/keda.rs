@@ -37,10 +37,7 @@ pub(crate) const TUNED: Keda = Keda { name: "KEDA, poll 1 s, QPS 500", poll: 1, 
 impl Keda {
     /// The operator, following its ScaledJob.
     pub(crate) fn start(self, stack: &Stack) -> Result<Running> {
-        let definitions = built("crd");
-        let definitions = definitions.to_str().context("a path that is text")?;
-        stack.run(&["kubectl", "apply", "--server-side", "--force-conflicts", "-f", definitions])?;
-        stack.run(&["kubectl", "wait", "--for=condition=Established", "--timeout=30s", "crd/scaledjobs.keda.sh"])?;
+        stack.define(&built("crd"), &["scaledjobs.keda.sh"])?;
         stack.kubectl(&["apply", "-f", "-"], "{apiVersion: v1, kind: Namespace, metadata: {name: keda}}")?;
         stack.kubectl(&["apply", "-f", "-"], &self.scaled_job(stack))?;
         let certificates = stack.dir.join("keda-certificates");

@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 
 use anyhow::Result;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::quiet::Quiet;
 use super::ratio::{Interval, median, of_all, of_pairs};
@@ -91,8 +93,12 @@ impl<T: Debug> Rounds<T> {
         &self.names
     }
 
-    pub(crate) fn all(&self) -> &[Vec<T>] {
-        &self.values
+    /// All of it, by contender.
+    pub(crate) fn data(&self) -> Value
+    where
+        T: Serialize,
+    {
+        json!(self.names.iter().zip(&self.values).collect::<Vec<_>>())
     }
 
     pub(crate) fn of(&self, contender: usize) -> &[T] {

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use serde_json::json;
 
 use super::Scale;
 use crate::broker::Broker;
@@ -52,7 +51,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         )],
         tables: vec![table],
         figures: vec![(Figure::ColdStart, times.interval(1, |ms| *ms))],
-        data: json!(times.names().iter().zip(times.all()).collect::<Vec<_>>()),
+        data: times.data(),
         disturbed: times.disturbed,
     })
 }

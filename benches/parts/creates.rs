@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
-use serde_json::json;
 
 use super::Scale;
 use crate::broker::Broker;
@@ -64,7 +63,7 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
         notes: vec!["up to the Jobs being there; nothing runs them".to_owned()],
         tables: vec![table(&runs)],
         figures: vec![(Figure::CreatesToF2, runs.ratio(1, 0, |run| run.rate))],
-        data: json!(runs.names().iter().zip(runs.all()).collect::<Vec<_>>()),
+        data: runs.data(),
         disturbed: runs.disturbed,
     })
 }

@@ -1,7 +1,6 @@
 //! A backlog of requests whose results are cached: what jobquay does most of the time.
 
 use anyhow::Result;
-use serde_json::json;
 
 use super::Scale;
 use crate::broker::Broker;
@@ -48,7 +47,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         notes: contenders.iter().map(|contender| format!("{}: {}", contender.name, contender.about)).collect(),
         tables: vec![table(&drains)],
         figures: figures(&drains),
-        data: json!(drains.names().iter().zip(drains.all()).collect::<Vec<_>>()),
+        data: drains.data(),
         disturbed: drains.disturbed,
     })
 }

@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use serde_json::json;
 
 use super::Scale;
 use crate::broker::Broker;
@@ -62,7 +61,7 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
         )],
         tables: vec![table],
         figures: vec![(Figure::IdleToFloor, times.ratio(1, 0, |ms| *ms))],
-        data: json!(times.names().iter().zip(times.all()).collect::<Vec<_>>()),
+        data: times.data(),
         disturbed: times.disturbed,
     })
 }

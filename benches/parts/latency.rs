@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::json;
 
 use super::Scale;
 use crate::broker::Broker;
@@ -55,7 +54,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
             (Figure::LatencyP50ToF0, runs.ratio(1, 0, |latencies| latencies[0])),
             (Figure::LatencyP99ToF0, runs.ratio(1, 0, |latencies| latencies[1])),
         ],
-        data: json!(runs.names().iter().zip(runs.all()).collect::<Vec<_>>()),
+        data: runs.data(),
         disturbed: runs.disturbed,
     })
 }

@@ -6,7 +6,6 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use serde::Serialize;
-use serde_json::json;
 
 use super::Scale;
 use crate::broker::{Broker, QueueType};
@@ -136,7 +135,7 @@ async fn alone(stack: &Stack, scale: &Scale) -> Result<Part> {
         ],
         tables: vec![table(&runs)],
         figures: figures(&runs),
-        data: json!(runs.names().iter().zip(runs.all()).collect::<Vec<_>>()),
+        data: runs.data(),
         disturbed: runs.disturbed,
     })
 }

@@ -9,7 +9,6 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use serde::Serialize;
-use serde_json::json;
 
 use super::Scale;
 use crate::api_requests::ApiRequests;
@@ -89,7 +88,7 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
             (Figure::WritesAMiss, runs.interval(0, |run| run.writes)),
             (Figure::ReadsAMiss, runs.interval(0, |run| run.reads)),
         ],
-        data: json!(runs.names().iter().zip(runs.all()).collect::<Vec<_>>()),
+        data: runs.data(),
         disturbed: runs.disturbed,
     })
 }
