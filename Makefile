@@ -37,13 +37,15 @@ CRASHES ?= all
 test-crashes: ## end a dispatcher at each point of its work in each way, under load, and judge every run
 	CRASHES='$(CRASHES)' deploy/local/test-crashes
 
-# LENGTH is in seconds. SEED=0 draws one; a run that failed says its seed.
+# LENGTH is in seconds. SEED=0 draws one; a run that failed says its seed. FAULTS selects by parts of names, as in
+# FAULTS=nemesis::, which is those drawn at random alone.
+FAULTS ?=
 RUNS ?= 14
 LENGTH ?= 180
 SEED ?= 0
 AT_ONCE ?= 2
-test-faults: ## RUNS times LENGTH seconds of load on three replicas, through faults drawn at random, every run judged
-	NEMESIS_RUNS=$(RUNS) NEMESIS_SECONDS=$(LENGTH) NEMESIS_SEED=$(SEED) NEMESIS_AT_ONCE=$(AT_ONCE) deploy/local/test-faults
+test-faults: ## every fault by itself, then RUNS times LENGTH seconds of faults drawn at random, three replicas under load
+	NEMESIS_RUNS=$(RUNS) NEMESIS_SECONDS=$(LENGTH) NEMESIS_SEED=$(SEED) NEMESIS_AT_ONCE=$(AT_ONCE) deploy/local/test-faults $(FAULTS)
 
 HOURS ?= 1
 soak: ## HOURS of the same with a fault a minute: also memory, descriptors, and the latency of hits

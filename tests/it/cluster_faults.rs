@@ -31,6 +31,7 @@ fn assert_succeeded_once(events: &[Event], owed: &HashSet<String>) {
 
 /// Calls are given up before it goes on, and carried out all the same.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: make test-faults"]
 async fn an_etcd_that_stands_still_for_seconds_again_and_again_loses_nothing() {
     const ROUNDS: usize = 5;
     const KEYS: usize = 6;

@@ -65,6 +65,7 @@ impl Setting {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: make test-faults"]
 async fn every_promise_is_kept_through_faults_drawn_at_random() {
     let setting = Setting::read();
     let hold = Arc::new(Hold::alone().await);

@@ -191,6 +191,7 @@ async fn a_suspended_job_runs_down_no_clock() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: make test-faults"]
 async fn a_job_on_a_node_that_is_lost() {
     let world = World::alone("node-lost").await;
     let _dispatcher = world.dispatcher().await;

@@ -27,6 +27,7 @@ fn request(script: &str) -> Request {
 
 /// Those that are published beside its first answers wait as long as these, and nobody after that.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: make test-faults"]
 async fn a_silent_queue_that_many_answers_go_to_holds_up_others_once() {
     let world = World::new("many-silent").await;
     let _dispatcher = world.dispatcher_with(&[&format!("amqp.confirm_timeout={}s", CONFIRM_TIMEOUT.as_secs())]).await;
