@@ -4,7 +4,7 @@
 //! the Job, which counts as its end: [`crate::completion`] deletes it and answers. Nothing is kept that the
 //! first list does not bring back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -158,34 +158,45 @@ pub async fn run(clock: Clock, jobs: Jobs, pods: impl Stream<Item = PodSighted>,
     let mut pods = std::pin::pin!(pods);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut looks: JoinSet<()> = JoinSet::new();
+    let mut looks = JoinSet::new();
+    let mut due = VecDeque::new();
     loop {
+        while looks.len() < AT_ONCE
+            && let Some(sighting) = due.pop_front()
+        {
+            looks.spawn(look(clock.clone(), jobs.clone(), sighting));
+        }
         tokio::select! {
             () = stop.cancelled() => break,
             Some(sighted) = pods.next() => clock.observe_pod(sighted),
-            _ = ticks.tick(), if looks.len() < AT_ONCE => {
-                for sighting in clock.due(clock.time.now(), |shard| duty.owns(shard)) {
-                    looks.spawn(look(clock.clone(), jobs.clone(), sighting));
-                }
-            }
-            Some(looked) = looks.join_next() => {
-                if let Err(error) = looked {
-                    error!(error = chain(&error), "a look at a Job panicked; it is looked at again");
-                }
+            _ = ticks.tick(), if due.is_empty() => due.extend(clock.due(clock.time.now(), |shard| duty.owns(shard))),
+            Some(looked) = looks.join_next() => match looked {
+                Ok(Looked::Said) => {}
+                // Those that wait were found when nothing was amiss.
+                Ok(Looked::Disturbed) => due.clear(),
+                Err(error) => error!(error = chain(&error), "a look at a Job panicked; it is looked at again"),
             }
         }
     }
     while looks.join_next().await.is_some() {}
 }
 
-async fn look(clock: Clock, jobs: Jobs, sighting: Sighting) {
-    if let Err(error) = give_up_if_overdue(&jobs, &sighting, &clock.time).await {
-        // What this process may not see says nothing of how old the rest is.
-        if !error.is_refused() {
-            clock.disturb(&sighting.namespace, clock.time.now());
-        }
-        warn!(job.name = sighting.name, error = chain(&error), "cannot look at a Job that takes long; trying again");
+/// What a look has come to.
+enum Looked {
+    Said,
+    /// The API server is away, as far as that shows here.
+    Disturbed,
+}
+
+async fn look(clock: Clock, jobs: Jobs, sighting: Sighting) -> Looked {
+    let Err(error) = give_up_if_overdue(&jobs, &sighting, &clock.time).await else { return Looked::Said };
+    warn!(job.name = sighting.name, error = chain(&error), "cannot look at a Job that takes long; trying again");
+    // What this process may not see says nothing of how old the rest is.
+    if error.is_refused() {
+        return Looked::Said;
     }
+    clock.disturb(&sighting.namespace, clock.time.now());
+    Looked::Disturbed
 }
 
 async fn give_up_if_overdue(jobs: &Jobs, sighting: &Sighting, time: &ServerTime) -> Result<(), cluster::Error> {
