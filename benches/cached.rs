@@ -18,8 +18,9 @@ use crate::stack::Stack;
 const KEYS: usize = 100;
 
 /// The set of them.
-#[derive(Debug, Clone)]
 pub(crate) struct Cached {
+    /// A lookup that takes too long begins a Job, which is to end as well.
+    _finisher: Finisher,
     body_bytes: usize,
     /// Of an answer.
     pub(crate) answer_bytes: usize,
@@ -30,12 +31,13 @@ pub(crate) struct Cached {
 impl Cached {
     /// Runs each request once, so that from now on all are hits.
     pub(crate) async fn prepare(stack: &Stack, broker: &Broker, body_bytes: usize) -> Result<Self> {
-        let mut cached = Self { body_bytes, answer_bytes: 0, redis_key: String::new() };
         broker.renew(REPLIES, QueueType::Classic).await?;
         broker.renew(REQUESTS, QueueType::Quorum).await?;
         let client = cluster::client(stack).await?;
         cluster::clear_jobs(&client).await?;
-        let _finisher = Finisher::start(client.clone(), NAMESPACE, json!({"answer": "x".repeat(100)}).to_string());
+        let result = json!({"answer": "x".repeat(100)}).to_string();
+        let _finisher = Finisher::start(client.clone(), NAMESPACE, result);
+        let mut cached = Self { _finisher, body_bytes, answer_bytes: 0, redis_key: String::new() };
         let log = stack.dir.join("log/prepare.log");
         let mut running = Running::start(Dispatcher::of(stack).command(), &log)?;
         broker.fill(REQUESTS, KEYS, cached.requests()).await?;
@@ -44,7 +46,7 @@ impl Cached {
         running.kill();
         // One that was not let go yet would be answered again, beside what is measured.
         cluster::clear_jobs(&client).await?;
-        cached.answer_bytes = broker.take(REPLIES).await?.len();
+        cached.answer_bytes = broker.take(REPLIES, 1).await?.first().map_or(0, Vec::len);
         cached.redis_key = a_result(stack.redis()).await?;
         Ok(cached)
     }

@@ -7,11 +7,12 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -84,6 +85,19 @@ pub(crate) fn is_complete(job: &Job) -> bool {
 pub(crate) async fn clear_jobs(client: &Client) -> Result<()> {
     clear::<Job>(client).await?;
     clear::<Pod>(client).await
+}
+
+/// Deletes the Leases of dispatchers that were killed, but that of the last: what a crash leaves behind.
+pub(crate) async fn clear_leases(client: &Client) -> Result<()> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
+    let mut all = leases.list_metadata(&ListParams::default()).await?.items;
+    all.retain(|lease| lease.name_any().starts_with("jobquay-member-"));
+    all.sort_by_key(|lease| lease.metadata.creation_timestamp.clone());
+    all.pop();
+    for lease in all {
+        unless_gone(leases.delete(&lease.name_any(), &DeleteParams::default()).await)?;
+    }
+    Ok(())
 }
 
 async fn clear<K>(client: &Client) -> Result<()>

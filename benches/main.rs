@@ -67,6 +67,9 @@ enum Command {
         /// Leave out what people use today, where backlogs of hits are.
         #[arg(long)]
         without_peers: bool,
+        /// The stack on one processor and the contenders on another, where backlogs of hits are.
+        #[arg(long)]
+        apart: bool,
         /// Another build of jobquay to measure beside this one, where backlogs of hits are.
         #[arg(long)]
         beside: Option<PathBuf>,
@@ -107,11 +110,10 @@ async fn main() -> Result<()> {
         Command::Make(make) => make.run().await,
         Command::Watch(watch) => watch.run().await,
         Command::List => floor::list::run().await,
-        Command::Run { parts, rounds, backlog, queues, jobs, overload, without_peers, beside } => {
+        Command::Run { parts, rounds, backlog, queues, jobs, overload, without_peers, apart, beside } => {
             let overload = Duration::from_secs(overload);
-            run(&parts, &Scale { rounds, backlog, queues, jobs, overload, peers: !without_peers, beside })
-                .await
-                .map(drop)
+            let scale = Scale { rounds, backlog, queues, jobs, overload, peers: !without_peers, apart, beside };
+            run(&parts, &scale).await.map(drop)
         }
         Command::Guard => {
             let lost = goals::lost(&run(&parts::QUICK, &Scale::quick()).await?);

@@ -1,5 +1,6 @@
 //! What is read off a process or the machine, and what is made of many such readings.
 
+pub(crate) mod apart;
 pub(crate) mod machine;
 pub(crate) mod quiet;
 pub(crate) mod ratio;

@@ -37,6 +37,8 @@ pub(crate) struct Scale {
     pub(crate) overload: Duration,
     /// Whether to measure what people use today, where it takes minutes.
     pub(crate) peers: bool,
+    /// Whether the stack and the contenders have a processor each, where backlogs of hits are.
+    pub(crate) apart: bool,
     /// Another build of jobquay, measured too.
     pub(crate) beside: Option<PathBuf>,
 }
@@ -112,7 +114,7 @@ impl Scale {
     pub(crate) fn quick() -> Self {
         let queues = QueueType::Quorum;
         let (jobs, overload) = (0, Duration::ZERO);
-        Self { rounds: 3, backlog: 30_000, queues, jobs, overload, peers: false, beside: None }
+        Self { rounds: 3, backlog: 30_000, queues, jobs, overload, peers: false, apart: false, beside: None }
     }
 }
 

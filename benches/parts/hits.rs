@@ -9,6 +9,7 @@ use crate::contender::Contender;
 use crate::contenders::{Dispatcher, Floor, celery, dispatcher, echo, tutorial};
 use crate::drain::{Drain, drain};
 use crate::goals::Figure;
+use crate::measure::apart::Apart;
 use crate::measure::ratio::{Interval, of_pairs};
 use crate::measure::rounds::{Rounds, Turn};
 use crate::report::{Part, Table};
@@ -35,6 +36,10 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         contenders.push(celery(stack, "prefork", bytes, message.clone()));
         contenders.push(celery(stack, "threads", bytes, message));
     }
+    let apart = scale.apart.then(|| Apart::begin(stack)).transpose()?;
+    if let Some(apart) = &apart {
+        contenders = contenders.into_iter().map(|contender| apart.keep(contender)).collect();
+    }
     let names: Vec<&str> = contenders.iter().map(|contender| contender.name.as_str()).collect();
     let drains = Rounds::take(stack, scale.rounds, &names, async |Turn { contender, .. }| {
         let contender = &contenders[contender];
@@ -42,8 +47,9 @@ pub(super) async fn measure(stack: &Stack, scale: &Scale) -> Result<Part> {
         Ok(drain(stack, &broker, contender, scale.queues, count).await?.into())
     })
     .await?;
+    let of_processors = if scale.apart { ", the broker on one processor and the contender on the other" } else { "" };
     Ok(Part {
-        name: format!("Hits: a backlog of {}, {:?} queues", scale.backlog, scale.queues).to_lowercase(),
+        name: format!("hits: a backlog of {}, {} queues{of_processors}", scale.backlog, scale.queues.as_str()),
         notes: contenders.iter().map(|contender| format!("{}: {}", contender.name, contender.about)).collect(),
         tables: vec![table(&drains)],
         figures: figures(&drains),

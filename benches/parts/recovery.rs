@@ -186,6 +186,7 @@ async fn open(stack: &Stack, broker: &Broker, client: &Client, count: usize) -> 
 /// A process that finds `count` Jobs, of which some have ended; those are gone afterwards.
 async fn restart(stack: &Stack, broker: &Broker, client: &Client, scale: &Scale, count: usize) -> Result<Restart> {
     broker.renew(REPLIES, scale.queues).await?;
+    cluster::clear_leases(client).await?;
     let ended = end_some(client).await?;
     let list = bare_list(count)?;
     let replies = Replies::follow(stack.amqp(), REPLIES, correlation_id).await?;
