@@ -6,6 +6,7 @@ mod breaker;
 mod envelope;
 mod hot;
 mod lookup;
+mod read;
 mod records;
 mod seal;
 mod store;
@@ -24,7 +25,7 @@ use crate::domain::key::RequestKey;
 
 /// The key in Redis under which a result is kept.
 pub fn result_key(key: &RequestKey) -> String {
-    format!("jobquay:result:{}", key.hex())
+    key.text("jobquay:result:")
 }
 
 /// The key in Redis that remembers that a waiter was answered.

@@ -140,7 +140,7 @@ pub fn main() -> ExitCode {
 
 /// The result cache, for a command; the inner text says why it does not answer.
 async fn store(config: &Config) -> Result<Store, String> {
-    let store = Store::new(&config.cache, config.results.stale, Health::default(), Metrics::default())
+    let store = Store::new(&config.cache, &config.results, Health::default(), Metrics::default())
         .map_err(|error| error.to_string())?;
     store.ping().await?;
     Ok(store)

@@ -59,7 +59,7 @@ async fn start(
     let clients = Clients::connect(&config.kubernetes).await.context("cannot reach a cluster")?;
     info!(configuration = %clients.origin, server = clients.server, namespace = clients.namespace, "cluster");
     let store = Arc::new(
-        Store::new(&config.cache, config.results.stale, health.clone(), metrics.clone())
+        Store::new(&config.cache, &config.results, health.clone(), metrics.clone())
             .context("`cache.url` cannot be used")?,
     );
     let name = |role: &str| format!("jobquay {} {role}", config.instance);

@@ -128,6 +128,12 @@ pub fn decode(value: &[u8], key: &RequestKey, seal: &Seal) -> Result<Entry, Inva
     })
 }
 
+/// What the value of this entry begins with, up to the end of its header. Another value that begins so has the same bytes
+/// behind it, if it verifies: its header names their digest.
+pub(super) fn head<'a>(value: &'a [u8], entry: &Entry) -> &'a [u8] {
+    &value[..value.len().saturating_sub(entry.payload.bytes.len())]
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::seal::{DIGITS, PREFIX};

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::breaker::Breaker;
 use super::hot::Hot;
 use super::{Entry, Seal, encode, result_key};
-use crate::config::Cache;
+use crate::config::{Cache, Results};
 use crate::domain::key::RequestKey;
 use crate::telemetry::health::{Edge, Health};
 use crate::telemetry::metrics::Metrics;
@@ -43,7 +43,7 @@ pub enum Kept {
 
 impl Store {
     /// Connects in the background: a cache that is away does not hold up the start.
-    pub fn new(config: &Cache, stale: Duration, health: Health, metrics: Metrics) -> redis::RedisResult<Self> {
+    pub fn new(config: &Cache, results: &Results, health: Health, metrics: Metrics) -> redis::RedisResult<Self> {
         let client = redis::Client::open(config.url.expose().as_str())?;
         let manager = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(1)))
@@ -55,9 +55,9 @@ impl Store {
             lookup_timeout: config.lookup_timeout,
             write_timeout: config.write_timeout,
             max_value: usize::try_from(config.max_value).unwrap_or(usize::MAX),
-            stale,
+            stale: results.stale,
             seal: Seal::new(&config.hmac_key, &config.hmac_previous),
-            hot: Hot::new(config.hot_bytes, config.hot_ttl),
+            hot: Hot::new(config.hot_bytes, config.hot_ttl, results.inline_max),
             breaker: Breaker::new(),
             health,
             metrics,
@@ -94,7 +94,7 @@ impl Store {
         }
         let mut connection = self.connection.clone();
         let call = pipeline.ignore_errors().query_async::<Vec<redis::Value>>(&mut connection);
-        let call = async { call.await.and_then(unless_refused) };
+        let call = async { call.await.and_then(unless_any_refused) };
         let before = self.call(call, self.write_timeout, stores).await;
         // Without an answer it may be written all the same.
         self.hot.drop_value(&entry.key);
@@ -104,7 +104,7 @@ impl Store {
             Metrics::count(stores, "result", "stored");
             return Kept::Stored;
         };
-        match self.read(first, &entry.key).filter(|first| first.expires_at > entry.created_at) {
+        match self.read(&first, &entry.key).filter(|first| first.expires_at > entry.created_at) {
             Some(first) => {
                 Metrics::count(stores, "result", "kept");
                 Kept::First(first)
@@ -199,13 +199,14 @@ impl Store {
 }
 
 /// A value of another type is an answer about the value; any other refusal is one about the cache.
-pub(super) fn unless_refused(values: Vec<redis::Value>) -> redis::RedisResult<Vec<redis::Value>> {
-    for value in &values {
-        if let redis::Value::ServerError(error) = value
-            && error.code() != "WRONGTYPE"
-        {
-            return Err(error.clone().into());
-        }
+pub(super) fn unless_refused(value: redis::Value) -> redis::RedisResult<redis::Value> {
+    match value {
+        redis::Value::ServerError(error) if error.code() != "WRONGTYPE" => Err(error.into()),
+        value => Ok(value),
     }
-    Ok(values)
+}
+
+/// The same for several.
+pub(super) fn unless_any_refused(values: Vec<redis::Value>) -> redis::RedisResult<Vec<redis::Value>> {
+    values.into_iter().map(unless_refused).collect()
 }

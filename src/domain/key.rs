@@ -68,6 +68,14 @@ impl RequestKey {
         HEXLOWER.encode(&self.0)
     }
 
+    /// As hex digits behind something.
+    pub fn text(&self, before: &str) -> String {
+        let mut text = String::with_capacity(before.len() + 64);
+        text.push_str(before);
+        HEXLOWER.encode_append(&self.0, &mut text);
+        text
+    }
+
     /// RFC 4648 in lower case, fit for a Kubernetes name: 26 characters, 130 bits, the part of a Job's name that makes it
     /// one name per key.
     pub fn base32(&self) -> String {
@@ -90,7 +98,7 @@ fn update(hash: &mut Sha256, part: &[u8]) {
 
 impl fmt::Display for RequestKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
+        f.write_str(&self.text("sha256:"))
     }
 }
 

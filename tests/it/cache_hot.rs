@@ -88,9 +88,9 @@ async fn where_what_is_held_does_not_do_redis_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_held_unless_it_is_switched_on() {
+async fn nothing_is_held_where_that_is_switched_off() {
     let world = World::new("not-hot").await;
-    let dispatcher = world.dispatcher_with(&["cache.hot_ttl=1h"]).await;
+    let dispatcher = world.dispatcher_with(&["cache.hot_bytes=0", "cache.hot_ttl=1h"]).await;
     let mut producer = world.producer().await;
     producer.ask(random("one")).await;
     world.settled().await;
@@ -99,4 +99,46 @@ async fn nothing_is_held_unless_it_is_switched_on() {
     let after = producer.ask(random("one")).await;
     assert_eq!((after.served_by(), after.result("text")), ("cache", &json!("ffffffff")));
     assert_eq!(dispatcher.metric("jobquay_cache_lookups_total", "result=\"hot\""), 0.0);
+}
+
+/// It asks Redis each time, and takes the bytes from its own memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_redis_still_has_is_read_no_further_than_its_header() {
+    let world = World::new("hot-asked").await;
+    let dispatcher = world.dispatcher().await;
+    let (mut producer, mut redis) = (world.producer().await, redis().await);
+    let key = key_of(&producer.ask(random("one")).await);
+    world.settled().await;
+    for bytes in [8, 50_000] {
+        let () = redis.set(result_key(&key), forged(&key, bytes, "")).await.expect("SET");
+        let read = producer.ask(random("one")).await;
+        assert_eq!((read.served_by(), read.result("bytes")), ("cache", &json!(bytes)));
+        let mut value: Vec<u8> = redis.get(result_key(&key)).await.expect("GET");
+        *value.last_mut().expect("a value has bytes") ^= 1;
+        let () = redis.set(result_key(&key), value).await.expect("SET");
+        let held = producer.ask(random("one")).await;
+        assert_eq!((held.served_by(), held.result("sha256")), ("cache", read.result("sha256")));
+    }
+    let () = redis.del(result_key(&key)).await.expect("DEL");
+    assert_eq!(producer.ask(random("one")).await.served_by(), "executed");
+    for (name, labels) in [("jobquay_cache_invalid_total", ""), ("jobquay_cache_lookups_total", "result=\"hot\"")] {
+        assert_eq!(dispatcher.metric(name, labels), 0.0, "{name}");
+    }
+}
+
+/// The others' bytes are in Redis alone, and must be right there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_told_by_reference_is_read_to_its_end_each_time() {
+    let world = World::new("hot-reference").await;
+    let dispatcher = world.dispatcher_with(&["results.inline_max=1KiB"]).await;
+    let (mut producer, mut redis) = (world.producer().await, redis().await);
+    let key = key_of(&producer.ask(random("one")).await);
+    world.settled().await;
+    let mut value = forged(&key, 1025, "");
+    let () = redis.set(result_key(&key), &value).await.expect("SET");
+    assert_eq!(producer.ask(random("one")).await.served_by(), "cache");
+    *value.last_mut().expect("a value has bytes") ^= 1;
+    let () = redis.set(result_key(&key), value).await.expect("SET");
+    assert_eq!(producer.ask(random("one")).await.served_by(), "executed");
+    assert!(dispatcher.metric("jobquay_cache_invalid_total", "reason=\"bytes\"") >= 1.0);
 }

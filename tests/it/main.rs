@@ -59,5 +59,6 @@ mod seed_job;
 mod set_aside;
 mod shipped;
 mod silent_queue;
+mod together;
 mod unread_logs;
 mod upgrade;
