@@ -12,6 +12,7 @@
 
 mod answers;
 mod cancel;
+mod familiar;
 mod gate;
 mod handful;
 mod leave;
@@ -36,6 +37,7 @@ use crate::cluster::Jobs;
 use crate::crash;
 use crate::domain::decided::Decided;
 use crate::domain::event::Verdict;
+use crate::domain::key::RequestKey;
 use crate::domain::manifest::Plan;
 use crate::domain::outcome::Failure;
 use crate::domain::rejection::{Code, Rejection};
@@ -48,6 +50,7 @@ use crate::slots::Slots;
 use crate::telemetry::metrics::Metrics;
 use undertaker::GIVEN_UP;
 
+pub use familiar::Familiar;
 pub use gate::Gate;
 pub use single_flight::SingleFlight;
 
@@ -62,6 +65,7 @@ pub struct Intake {
     pub parking: Parking,
     pub slots: Slots,
     pub creating: SingleFlight,
+    pub familiar: Familiar,
     /// In bytes.
     pub max_body: u64,
     pub default_reply: Option<String>,
@@ -110,13 +114,13 @@ impl Decision {
 enum Begun {
     Not,
     /// The cache had nothing for it.
-    Missed(Box<Missed>),
+    Missed(Missed),
     Panicked,
 }
 
+#[derive(Clone, Copy)]
 struct Missed {
-    request: Request,
-    plan: Plan,
+    key: RequestKey,
     /// From before the look into the cache.
     at: Instant,
 }
@@ -142,7 +146,7 @@ impl Intake {
     async fn handle_alone(&self, delivery: Delivery, begun: Begun) {
         let missed = match begun {
             Begun::Not => Ok(None),
-            Begun::Missed(missed) => Ok(Some(*missed)),
+            Begun::Missed(missed) => Ok(Some(missed)),
             Begun::Panicked => Err(()),
         };
         let handled = match missed {
@@ -161,13 +165,9 @@ impl Intake {
     }
 
     async fn settle(&self, delivery: &Delivery, missed: Option<Missed>) -> Result<(), Unsettled> {
-        let (request, plan, missed) = match missed {
-            Some(Missed { request, plan, at }) => (request, plan, Some(at)),
-            None => match self.open(delivery).await? {
-                Some((request, plan)) => (request, plan, None),
-                None => return Ok(()),
-            },
-        };
+        let Some((request, plan)) = self.open(delivery).await? else { return Ok(()) };
+        // The rules may have changed since.
+        let missed = missed.filter(|missed| missed.key == plan.key).map(|missed| missed.at);
         let decision = self.find_place(&request, delivery, &plan, missed).await?;
         Box::pin(self.carry_out(decision, &delivery.arrival, request, &plan)).await
     }

@@ -1,6 +1,6 @@
 //! Keeps the operator's files loaded while they change, and hands the rules to whoever asks them.
 //!
-//! What is under way keeps the rules that it began with. A file that turns bad is reported once, and its
+//! What is on its way to a Job keeps the rules that it was planned by. A file that turns bad is reported once, and its
 //! last good version stays in use.
 
 use std::path::PathBuf;

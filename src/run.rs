@@ -18,7 +18,7 @@ use crate::completion::{Completion, successes};
 use crate::config::Config;
 use crate::domain::lanes::Lanes;
 use crate::http::{self, Pages};
-use crate::intake::{Gate, Intake, SingleFlight};
+use crate::intake::{Familiar, Gate, Intake, SingleFlight};
 use crate::members::Membership;
 use crate::overdue::{self, Clock};
 use crate::queue::{Consumer, Overflow, Parking, PoisonConsumer, publisher};
@@ -102,6 +102,7 @@ async fn start(
         parking,
         creating: SingleFlight::default(),
         slots: slots.clone(),
+        familiar: Familiar::default(),
         max_body: config.intake.max_body,
         default_reply: config.replies.default.clone(),
         metrics: metrics.clone(),

@@ -45,6 +45,14 @@ impl Catalog {
         Ok(Plan { lock, labels: request.labels.clone(), ..plan })
     }
 
+    /// Whether equal requests for this have one key; else each has its own.
+    pub fn shares(&self, work: &Work) -> bool {
+        match work {
+            Work::Template { name, .. } => self.templates.get(name).is_some_and(|template| !template.cache.never),
+            Work::Inline(_) => true,
+        }
+    }
+
     /// What the key of a request is made of, to be laid beside another's.
     pub fn ingredients(&self, request: &Request) -> Result<Ingredients, Rejection> {
         let salt = request.cache.salt.clone();

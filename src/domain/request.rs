@@ -17,7 +17,7 @@ pub use inline::{InlineJob, SecretMount};
 use super::earlier::Earlier;
 use super::rejection::Rejection;
 use super::waiter::Waiter;
-use body::{Body, parse_body};
+use body::{Body, MAX_REQUEST_ID, parse_body};
 
 /// The limit that W3C trace context asks implementations to propagate at least.
 const MAX_TRACESTATE: usize = 512;
@@ -70,6 +70,11 @@ impl MessageId {
         let (Self::Given(id) | Self::Minted(id)) = self;
         id
     }
+
+    /// Whether it is short enough to be told in an event's id.
+    pub fn fits(&self) -> bool {
+        self.as_str().len() <= MAX_REQUEST_ID
+    }
 }
 
 impl Arrival {
@@ -99,6 +104,19 @@ impl Arrival {
         let printable = |state: &&String| state.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         let state = self.tracestate.as_ref().filter(|state| state.len() <= MAX_TRACESTATE).filter(printable);
         [("traceparent", self.traceparent.as_ref().filter(|parent| is_traceparent(parent))), ("tracestate", state)]
+    }
+
+    /// Whoever sent it, as far as the message itself says who that is and what they want to hear.
+    pub fn waiter(&self) -> Waiter {
+        let [traceparent, tracestate] = self.trace().map(|(_, value)| value.cloned());
+        Waiter {
+            reply_to: self.reply_to.clone(),
+            correlation_id: self.correlation_id.clone(),
+            traceparent,
+            tracestate,
+            producer: self.user_id.clone(),
+            ..Waiter::new(self.id.as_str(), self.received_at)
+        }
     }
 
     fn earlier(&self) -> Earlier {
@@ -228,7 +246,7 @@ impl OnDuplicate {
 
 /// Parses a message. A body above `max_body` bytes is refused unread.
 pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
-    let mut waiter = waiter_of(arrival);
+    let mut waiter = arrival.waiter();
     let body = match parse_body(arrival, max_body, &mut waiter) {
         Ok(body) => body,
         Err(rejection) => return Err(Box::new(Unparsed { waiter, rejection })),
@@ -250,18 +268,6 @@ pub fn parse(arrival: &Arrival, max_body: u64) -> Result<Asked, Box<Unparsed>> {
             labels: run.labels,
         })),
     })
-}
-
-fn waiter_of(arrival: &Arrival) -> Waiter {
-    let [traceparent, tracestate] = arrival.trace().map(|(_, value)| value.cloned());
-    Waiter {
-        reply_to: arrival.reply_to.clone(),
-        correlation_id: arrival.correlation_id.clone(),
-        traceparent,
-        tracestate,
-        producer: arrival.user_id.clone(),
-        ..Waiter::new(arrival.id.as_str(), arrival.received_at)
-    }
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`.

@@ -1,5 +1,5 @@
-//! Deliveries that came together. What they ask of the cache is looked for side by side, and those that it answers are told
-//! side by side, so that a hit costs its share of two round trips and of what wakes whom.
+//! Deliveries that came together. What they seek in the cache is looked for together, and those that it answers are told
+//! together, so that a hit costs its share of two round trips and of what wakes whom.
 //!
 //! This is the way of [`Intake::handle`] cut short, and comes to nothing else: whatever is no plain hit goes that way.
 
@@ -12,11 +12,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use tracing::info;
 
+use super::familiar::Sought;
 use super::lookup::wanted;
 use super::{Begun, Intake, Missed, end};
+use crate::cache::Entry;
 use crate::crash;
-use crate::domain::manifest::Plan;
-use crate::domain::request::{self, Request};
+use crate::domain::request::{self, Arrival};
+use crate::domain::rules::Rules;
+use crate::domain::waiter::Waiter;
 use crate::queue::{Delivery, Handful, Origin};
 use crate::reply::Hit;
 
@@ -47,44 +50,62 @@ impl Intake {
     }
 
     async fn look_up_together(&self, deliveries: &[Delivery]) -> Vec<Looked> {
-        let plan = |delivery| catch_unwind(AssertUnwindSafe(|| self.plan_for_lookup(delivery)));
-        let planned: Vec<_> = deliveries.iter().map(plan).collect();
+        let rules = Arc::clone(&self.rules.borrow());
+        let now = Timestamp::now();
+        let seek = |delivery| catch_unwind(AssertUnwindSafe(|| self.seek(delivery, &rules, now)));
+        let sought: Vec<_> = deliveries.iter().map(seek).collect();
         let at = Instant::now();
-        let all = planned.iter().flatten().flatten().filter_map(|(request, plan)| wanted(request, plan));
-        let mut found = self.store.look_up_each(&all.collect::<Vec<_>>()).await.into_iter();
-        let mut looked = |(request, plan): (Request, Plan)| {
-            let lookup = wanted(&request, &plan).zip(found.next()).map(|(wanted, found)| self.usable(found, wanted));
-            match lookup.and_then(|lookup| lookup.entry) {
-                Some(entry) => {
-                    Looked::Hit(Hit { waiter: self.addressed(request.waiter), template: plan.template, entry })
-                }
-                None => Looked::No(Begun::Missed(Box::new(Missed { request, plan, at }))),
+        let all: Vec<_> = sought.iter().flatten().flatten().map(Sought::wanted).collect();
+        let mut found = self.store.look_up_each(&all).await.into_iter();
+        let mut looked = |arrival: &Arrival, sought: Sought| {
+            let found = self.usable(found.next().unwrap_or_default(), sought.wanted());
+            match found.entry {
+                Some(entry) => Looked::Hit(self.hit(arrival, sought, entry)),
+                None => Looked::No(Begun::Missed(Missed { key: sought.key, at })),
             }
         };
-        planned
-            .into_iter()
-            .map(|planned| match planned {
-                Ok(Some(planned)) => looked(planned),
+        deliveries
+            .iter()
+            .zip(sought)
+            .map(|(delivery, sought)| match sought {
+                Ok(Some(sought)) => looked(&delivery.arrival, sought),
                 Ok(None) => Looked::No(Begun::Not),
                 Err(_) => Looked::No(Begun::Panicked),
             })
             .collect()
     }
 
-    /// A request that no try before this one can have brought anywhere, and its plan. `None` for whatever needs more than
-    /// a lookup, as an answer that says what is wrong with it.
-    fn plan_for_lookup(&self, delivery: &Delivery) -> Option<(Request, Plan)> {
-        if delivery.origin != Origin::Requests || delivery.arrival.redelivered {
+    /// What a request seeks in the cache that no try before this one can have brought anywhere. `None` for whatever needs
+    /// more than a lookup, as an answer that says what is wrong with it.
+    fn seek(&self, delivery: &Delivery, rules: &Arc<Rules>, now: Timestamp) -> Option<Sought> {
+        let arrival = &delivery.arrival;
+        if delivery.origin != Origin::Requests || arrival.redelivered || !arrival.id.fits() {
             return None;
         }
-        let request = request::parse(&delivery.arrival, self.max_body).ok()?.run()?;
-        if request.late(Timestamp::now()).is_some() {
-            return None;
-        }
-        let plan = self.rules.borrow().plan(&request).ok()?;
-        wanted(&request, &plan)?;
+        let known = self.familiar.sought(arrival, rules);
+        let sought = known.or_else(|| self.find_out(arrival, rules))?;
         crash::point("parsed");
-        Some((request, plan))
+        sought.deadline.is_none_or(|deadline| deadline >= now).then_some(sought)
+    }
+
+    fn find_out(&self, arrival: &Arrival, rules: &Arc<Rules>) -> Option<Sought> {
+        let request = request::parse(arrival, self.max_body).ok()?.run()?;
+        let plan = rules.plan(&request).ok()?;
+        let max_age = wanted(&request, &plan)?.max_age;
+        let id = request.waiter.request_id.as_str();
+        let named = (id != arrival.id.as_str()).then(|| id.into());
+        let sought =
+            Sought { key: plan.key, max_age, deadline: request.deadline, template: plan.template.into(), named };
+        if rules.catalog.shares(&request.work) {
+            self.familiar.learn(arrival, rules, &sought);
+        }
+        Some(sought)
+    }
+
+    fn hit(&self, arrival: &Arrival, sought: Sought, entry: Arc<Entry>) -> Hit {
+        let waiter = self.addressed(arrival.waiter());
+        let request_id = sought.named.map_or(waiter.request_id, |named| String::from(&*named));
+        Hit { waiter: Waiter { request_id, ..waiter }, template: sought.template, entry }
     }
 
     async fn answer_together(&self, hits: Vec<(Delivery, Hit)>) {

@@ -23,7 +23,7 @@ pub struct Cached<'a> {
 #[derive(Debug)]
 pub struct Hit {
     pub waiter: Waiter,
-    pub template: String,
+    pub template: Arc<str>,
     pub entry: Arc<Entry>,
 }
 

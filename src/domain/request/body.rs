@@ -32,7 +32,7 @@ pub(super) struct Run {
 
 /// Parses the body of a message. The waiter gets another id where the message has none that can be used.
 pub(super) fn parse_body(arrival: &Arrival, max_body: u64, waiter: &mut Waiter) -> Result<Body, Rejection> {
-    if waiter.request_id.len() > MAX_REQUEST_ID {
+    if !arrival.id.fits() {
         // A name of the same length for every retry of the message, so that its answers still agree.
         waiter.request_id = format!("oversized-{}", waiter.id());
         return Err(Rejection::new(Code::Malformed, format!("the message_id is longer than {MAX_REQUEST_ID} bytes")));
