@@ -130,7 +130,7 @@ impl Ready {
             job: Some(&self.entry.job),
             timings: Timings::default(),
         };
-        event.encode("bench", self.entry.created_at)
+        event.encode("//jobquay/bench", self.entry.created_at).body
     }
 }
 

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::backoff::Backoff;
 use crate::cache::result_key;
 use crate::crash;
-use crate::domain::event::{Event, Reference, ResultView, ServedBy, State, Verdict};
+use crate::domain::event::{Encoded, Event, Reference, ResultView, ServedBy, State, Verdict};
 use crate::domain::key::RequestKey;
 use crate::domain::outcome::{Failure, FailureCode, Payload};
 use crate::queue::{Error, Message, Publisher, Receipt};
@@ -33,7 +33,8 @@ const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to.";
 /// The way out.
 pub struct Replies {
     pub publisher: Publisher,
-    pub instance: String,
+    /// As [`crate::domain::event::source`] makes it.
+    pub source: String,
     /// The topic exchange that gets every event.
     pub exchange: Option<Exchange>,
     pub silent: Silent,
@@ -46,7 +47,7 @@ pub struct Replies {
 /// An event as it goes out.
 struct Outgoing<'a> {
     event: &'a Event<'a>,
-    body: Arc<[u8]>,
+    body: Arc<Vec<u8>>,
     /// To its reply queue, if it has one.
     message: Option<Arc<Message>>,
 }
@@ -64,10 +65,11 @@ impl Replies {
     }
 
     fn outgoing<'a>(&self, event: &'a Event<'a>) -> Outgoing<'a> {
-        let body: Arc<[u8]> = event.encode(&self.instance, Timestamp::now()).into();
+        let Encoded { id, body } = event.encode(&self.source, Timestamp::now());
+        let body = Arc::new(body);
         let message = event.waiter.reply_to.as_ref().map(|queue| {
             let mandatory = !queue.starts_with(DIRECT_REPLY);
-            Arc::new(Message { routing_key: queue.clone(), mandatory, ..message(event, Arc::clone(&body)) })
+            Arc::new(Message { routing_key: queue.clone(), mandatory, ..message(event, id, Arc::clone(&body)) })
         });
         Outgoing { event, body, message }
     }
@@ -115,14 +117,21 @@ impl Replies {
             Box::pin(exchange.send(&self.publisher, event, Arc::clone(&outgoing.body))).await?;
         }
         self.metrics.finished(event.state().as_str(), event.served_by().map_or("", |served_by| served_by.as_str()));
-        info!(
-            request.id = event.waiter.request_id,
-            state = event.state().as_str(),
-            served_by = event.served_by().map(|served_by| served_by.as_str()),
-            request.key = event.key.map(tracing::field::display),
-            job.name = event.job.map(|job| job.name.as_str()),
-            "answered"
-        );
+        let (id, key) = (event.waiter.request_id.as_str(), event.key.map(tracing::field::display));
+        match (event.state(), event.served_by()) {
+            // There may be too many to tell of each.
+            (State::Succeeded, Some(ServedBy::Cache)) => {
+                debug!(request.id = id, request.key = key, "answered from the cache");
+            }
+            (state, served_by) => info!(
+                request.id = id,
+                state = state.as_str(),
+                served_by = served_by.map(ServedBy::as_str),
+                request.key = key,
+                job.name = event.job.map(|job| job.name.as_str()),
+                "answered"
+            ),
+        }
         Ok(event.state())
     }
 
@@ -134,9 +143,11 @@ impl Replies {
         if self.exchange.is_none() && asked.is_none() {
             return Ok(());
         }
-        let body: Arc<[u8]> = event.encode(&self.instance, Timestamp::now()).into();
+        let Encoded { id, body } = event.encode(&self.source, Timestamp::now());
+        let body = Arc::new(body);
         if let Some(queue) = asked {
-            let message = Message { routing_key: queue.clone(), mandatory: false, ..message(event, Arc::clone(&body)) };
+            let message = message(event, id, Arc::clone(&body));
+            let message = Message { routing_key: queue.clone(), mandatory: false, ..message };
             if self.publisher.publish(message).await? == Receipt::Unconfirmed {
                 self.silent.said_nothing(queue, false, Instant::now());
             }
@@ -174,18 +185,18 @@ fn too_large(event: &Event<'_>) -> Option<(ServedBy, Failure)> {
     Some((served_by, Failure::of_result(FailureCode::ResultTooLarge, why)))
 }
 
-fn message(event: &Event<'_>, body: Arc<[u8]>) -> Message {
+fn message(event: &Event<'_>, id: String, body: Arc<Vec<u8>>) -> Message {
     let waiter = event.waiter;
     let trace = [("traceparent", &waiter.traceparent), ("tracestate", &waiter.tracestate)];
     Message {
-        id: event.id(),
+        id,
         exchange: String::new(),
         routing_key: String::new(),
         body,
         content_type: "application/cloudevents+json".into(),
         correlation_id: waiter.correlation_id.clone(),
         reply_to: None,
-        kind: Some(event.kind()),
+        kind: Some(event.state().kind()),
         user_id: None,
         headers: trace.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
         mandatory: true,

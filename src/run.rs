@@ -16,6 +16,7 @@ use crate::cache::Store;
 use crate::cluster::{Clients, Jobs, Leases, joiner, watch, watch_pods};
 use crate::completion::{Completion, successes};
 use crate::config::Config;
+use crate::domain::event;
 use crate::domain::lanes::Lanes;
 use crate::http::{self, Pages};
 use crate::intake::{Familiar, Gate, Intake, SingleFlight};
@@ -77,7 +78,7 @@ async fn start(
         .context("cannot use the policy file")?;
     let replies = Arc::new(Replies {
         publisher,
-        instance: config.instance.clone(),
+        source: event::source(&config.instance),
         exchange: config.events.exchange.clone().map(Exchange::new),
         silent: Silent::default(),
         public_url: config.http.public_url.clone(),
@@ -101,8 +102,8 @@ async fn start(
         overflow: Arc::clone(&overflow),
         parking,
         creating: SingleFlight::default(),
-        slots: slots.clone(),
         familiar: Familiar::default(),
+        slots: slots.clone(),
         max_body: config.intake.max_body,
         default_reply: config.replies.default.clone(),
         metrics: metrics.clone(),

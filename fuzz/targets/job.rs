@@ -54,7 +54,7 @@ fn tell(waiter: &Waiter, text: &str) {
         job: None,
         timings: Timings::default(),
     };
-    let encoded: Value = serde_json::from_slice(&event.encode("fuzz", Timestamp::UNIX_EPOCH)).expect("JSON");
+    let encoded: Value = serde_json::from_slice(&event.encode("//jobquay/fuzz", Timestamp::UNIX_EPOCH).body).expect("JSON");
     assert_eq!(encoded["subject"], waiter.request_id);
     assert_eq!(encoded["id"], event.id());
     assert_eq!(encoded["data"]["error"]["message"], text);

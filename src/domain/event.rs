@@ -123,7 +123,36 @@ pub struct Timings {
     pub finished_at: Option<Timestamp>,
 }
 
+/// An event as it goes out.
+#[derive(Debug)]
+pub struct Encoded {
+    /// As [`Event::id`].
+    pub id: String,
+    pub body: Vec<u8>,
+}
+
+/// What an event takes beside its result, in bytes, and usually less.
+const ROOM: usize = 1024;
+
+/// What the events of a dispatcher say that they come from.
+pub fn source(instance: &str) -> String {
+    format!("//jobquay/{instance}")
+}
+
 impl State {
+    /// The type of its events.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Accepted => "dev.jobquay.job.accepted.v1",
+            Self::Started => "dev.jobquay.job.started.v1",
+            Self::Succeeded => "dev.jobquay.job.succeeded.v1",
+            Self::Failed => "dev.jobquay.job.failed.v1",
+            Self::Cancelled => "dev.jobquay.job.cancelled.v1",
+            Self::Expired => "dev.jobquay.job.expired.v1",
+            Self::Rejected => "dev.jobquay.job.rejected.v1",
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -178,23 +207,19 @@ impl Event<'_> {
         format!("{}/{}/{}", self.waiter.request_id, &self.waiter.id()[..8], self.state().as_str())
     }
 
-    pub fn kind(&self) -> String {
-        format!("dev.jobquay.job.{}.v1", self.state().as_str())
-    }
-
     /// For the topic exchange: `job.<state>.<template or inline>`.
     pub fn routing_key(&self) -> String {
         format!("job.{}.{}", self.state().as_str(), self.template.unwrap_or("unknown"))
     }
 
-    /// The event as JSON. `instance` names the dispatcher, `now` is the event's time.
-    pub fn encode(&self, instance: &str, now: Timestamp) -> Vec<u8> {
-        let state = self.state();
+    /// The event as JSON. `source` names the dispatcher, as [`source`] does; `now` is the event's time.
+    pub fn encode(&self, source: &str, now: Timestamp) -> Encoded {
+        let (id, state) = (self.id(), self.state());
         let wire = wire::Event {
             specversion: "1.0",
-            id: self.id(),
-            source: format!("//jobquay/{instance}"),
-            kind: self.kind(),
+            id: &id,
+            source,
+            kind: state.kind(),
             subject: &self.waiter.request_id,
             time: now,
             datacontenttype: "application/json",
@@ -206,7 +231,7 @@ impl Event<'_> {
                 state: state.as_str(),
                 terminal: state.is_terminal(),
                 served_by: self.served_by().map(ServedBy::as_str),
-                key: self.key.map(ToString::to_string),
+                key: self.key.map(|key| key.text("sha256:")),
                 template: self.template,
                 job: self.job,
                 result: self.result(),
@@ -214,7 +239,17 @@ impl Event<'_> {
                 timings: Timings { received_at: Some(self.waiter.received_at), ..self.timings },
             },
         };
-        serde_json::to_vec(&wire).expect("string keys and finite numbers have a JSON form")
+        let mut body = Vec::with_capacity(ROOM + self.shown_bytes());
+        serde_json::to_writer(&mut body, &wire).expect("string keys and finite numbers have a JSON form");
+        Encoded { id, body }
+    }
+
+    /// Of the result, as it stands in the event.
+    fn shown_bytes(&self) -> usize {
+        match &self.verdict {
+            Verdict::Succeeded { result: Some(view), .. } if view.reference.is_none() => view.payload.bytes.len(),
+            _ => 0,
+        }
     }
 
     fn result(&self) -> Option<wire::Result<'_>> {

@@ -7,6 +7,7 @@
 //! sign yet: the reader's caller judges it by whom it is from and where its answer is to go.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -67,7 +68,7 @@ impl Overflow {
             id: format!("{uid}/{}", waiter.id()),
             exchange: String::new(),
             routing_key: queue.clone(),
-            body: serde_json::to_vec(waiter).expect("texts, booleans and a time have a JSON form").into(),
+            body: Arc::new(serde_json::to_vec(waiter).expect("texts, booleans and a time have a JSON form")),
             content_type: "application/json".into(),
             correlation_id: None,
             reply_to: None,

@@ -4,6 +4,8 @@
 //! Anyone who may publish through the default exchange could write such headers, so a parked request
 //! also carries the broker-validated name of the dispatcher's own user, and counts for nothing without.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::delivery::header;
@@ -72,8 +74,8 @@ pub(super) fn message(arrival: &Arrival, id: &str, lane: &str, own_user: &str, d
         id: id.to_owned(),
         exchange: String::new(),
         routing_key: pending_queue(lane),
-        body: arrival.body.as_slice().into(),
-        content_type: arrival.content_type.clone().unwrap_or_default(),
+        body: Arc::new(arrival.body.clone()),
+        content_type: arrival.content_type.clone().unwrap_or_default().into(),
         correlation_id: arrival.correlation_id.clone(),
         reply_to: arrival.reply_to.clone(),
         kind: None,

@@ -58,7 +58,7 @@ impl Stored {
             message.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         assert_eq!(headers, self.headers);
         assert_eq!(message.body.as_ref(), self.body.as_bytes());
-        assert_eq!((&message.id, &message.content_type), (&self.message_id, &self.content_type));
+        assert_eq!((&message.id, message.content_type.as_ref()), (&self.message_id, self.content_type.as_str()));
         assert_eq!(message.correlation_id.as_ref(), Some(&self.correlation_id));
         assert_eq!(message.reply_to.as_ref(), Some(&self.reply_to));
         assert_eq!(message.user_id, self.user_id);

@@ -32,7 +32,7 @@ struct Written {
     hit: Hit,
     reference: Option<Reference>,
     now: Timestamp,
-    body: Arc<[u8]>,
+    body: Arc<Vec<u8>>,
     message: Option<Arc<Message>>,
 }
 

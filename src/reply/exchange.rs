@@ -25,7 +25,7 @@ impl Exchange {
     }
 
     /// Returns when the broker has it. Nobody is owed it: what the exchange does not take is not kept.
-    pub(super) async fn send(&self, publisher: &Publisher, event: &Event<'_>, body: Arc<[u8]>) -> Result<(), Error> {
+    pub(super) async fn send(&self, publisher: &Publisher, event: &Event<'_>, body: Arc<Vec<u8>>) -> Result<(), Error> {
         if self.rests_until().is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
@@ -33,7 +33,7 @@ impl Exchange {
             exchange: self.name.clone(),
             routing_key: event.routing_key(),
             mandatory: false,
-            ..message(event, body)
+            ..message(event, event.id(), body)
         };
         let message = Arc::new(message);
         let mut receipt = publisher.publish(Arc::clone(&message)).await?;

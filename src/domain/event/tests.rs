@@ -25,7 +25,7 @@ fn encoded(waiter: &Waiter, verdict: Verdict<'_>) -> Value {
         job: Some(&job),
         timings: Timings::default(),
     };
-    serde_json::from_slice(&event.encode("test", Timestamp::UNIX_EPOCH)).unwrap()
+    serde_json::from_slice(&event.encode(&source("test"), Timestamp::UNIX_EPOCH).body).unwrap()
 }
 
 fn result_of(bytes: &[u8]) -> Value {
@@ -87,7 +87,7 @@ fn json_keeps_its_digits() {
     let view = ResultView { payload: &payload, age_seconds: 0, expires_at: None, reference: None };
     let verdict = Verdict::Succeeded { served_by: ServedBy::Executed, result: Some(view) };
     let event = Event { waiter: &waiter, verdict, key: None, template: None, job: None, timings: Timings::default() };
-    let text = String::from_utf8(event.encode("test", Timestamp::UNIX_EPOCH)).unwrap();
+    let text = String::from_utf8(event.encode(&source("test"), Timestamp::UNIX_EPOCH).body).unwrap();
     assert!(text.contains("\"json\":12345678901234567890"), "{text}");
 }
 

@@ -19,13 +19,13 @@ pub(crate) struct Event<'a> {
     #[schemars(extend("const" = "1.0"))]
     pub specversion: &'a str,
     /// `<request id>/<8 hex digits>/<state>`: the same for every copy of the same answer.
-    pub id: String,
+    pub id: &'a str,
     /// `//jobquay/<instance>`.
-    pub source: String,
+    pub source: &'a str,
     /// `dev.jobquay.job.<state>.v1`.
     #[serde(rename = "type")]
     #[schemars(extend("pattern" = "^dev\\.jobquay\\.job\\.[a-z]+\\.v1$"))]
-    pub kind: String,
+    pub kind: &'a str,
     /// The request id.
     pub subject: &'a str,
     pub time: Timestamp,

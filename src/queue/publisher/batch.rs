@@ -5,7 +5,7 @@
 //! there, so are all its returns, and these are told apart by message id. Where not all are, a confirm counts once those
 //! that were handed out along with it have been read too. So a channel has one batch under way at a time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,8 @@ struct Sent {
     /// `None` for a message that cannot be put into AMQP's types.
     confirm: Option<PublisherConfirm>,
     verdict: Option<Verdict>,
+    /// Whether returns that belong to that verdict have been read by now.
+    counts: bool,
 }
 
 impl Batch {
@@ -50,7 +52,7 @@ impl Batch {
         let confirms = try_join_all(messages.iter().map(|numbered| write(channel, &numbered.message))).await?;
         let sent = |(Numbered { number, message }, confirm): (Numbered, Option<PublisherConfirm>)| {
             let verdict = confirm.is_none().then_some(Verdict::Unsent);
-            Sent { number, message, confirm, verdict }
+            Sent { number, message, confirm, verdict, counts: false }
         };
         Ok(Self { open: messages.into_iter().zip(confirms).map(sent).collect(), returned: HashMap::new() })
     }
@@ -71,13 +73,17 @@ impl Batch {
     /// The receipts of those of which something was said.
     pub(super) async fn take_said(&mut self) -> Result<Vec<(u64, Receipt)>, Error> {
         self.read()?;
-        let said: HashSet<_> = self.open.iter().filter(|sent| sent.verdict.is_some()).map(|sent| sent.number).collect();
-        if said.len() < self.open.len() && !said.is_empty() {
+        let mut said = 0;
+        for sent in &mut self.open {
+            sent.counts = sent.verdict.is_some();
+            said += usize::from(sent.counts);
+        }
+        if said > 0 && said < self.open.len() {
             tokio::time::sleep(HANDED_OUT).await;
             self.read()?;
         }
         let Self { open, returned } = self;
-        let said = open.extract_if(.., |sent| said.contains(&sent.number));
+        let said = open.extract_if(.., |sent| sent.counts);
         Ok(said.filter_map(|sent| Some((sent.number, sent.verdict?.receipt(&sent.message, returned)))).collect())
     }
 

@@ -74,7 +74,7 @@ mod tests {
                 exchange: text(),
                 routing_key: text(),
                 body: Arc::default(),
-                content_type: text(),
+                content_type: "".into(),
                 correlation_id: None,
                 reply_to: None,
                 kind: None,
