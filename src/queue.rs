@@ -29,7 +29,7 @@ pub use overflow::{Overflow, Reader};
 pub use pending::{Doubt, Parking, pending_queue};
 pub use poison::PoisonConsumer;
 pub use publisher::{Publisher, Receipt, publisher};
-pub use session::connect;
+pub use session::{Purpose, connect};
 use session::{ending, goodbye};
 pub use sources::LANE_PREFETCH;
 

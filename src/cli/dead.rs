@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::output::{one_line, printable};
 use super::{Exit, output};
 use crate::config::Config;
-use crate::queue::{self, Aside, AsideReader, Receipt, aside};
+use crate::queue::{self, Aside, AsideReader, Purpose, Receipt, aside};
 
 #[derive(Args)]
 pub(super) struct Dead {
@@ -77,7 +77,7 @@ impl Queue {
 
 impl Dead {
     pub(super) async fn run(&self, config: &Config) -> Exit {
-        let connected = queue::connect(&config.amqp.url, "jobquay dead", config.amqp.connect_timeout)
+        let connected = queue::connect(&config.amqp.url, Purpose::Consume, "jobquay dead", config.amqp.connect_timeout)
             .await
             .with_context(|| format!("cannot reach RabbitMQ at {} (`amqp.url`)", config.amqp.url));
         let ended = match connected {

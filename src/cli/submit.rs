@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::{Exit, output};
 use crate::config::Config;
 use crate::domain::fields::parse_duration;
-use crate::queue;
+use crate::queue::{self, Purpose};
 
 #[derive(Args)]
 pub(super) struct Submit {
@@ -78,10 +78,11 @@ impl Submit {
     async fn submit(&self, config: &Config) -> Result<Exit, Failure> {
         let body = self.body().map_err(|error| Failure { exit: Exit::Usage, error })?;
         let unreachable = |error: anyhow::Error| Failure { exit: Exit::Unreachable, error };
-        let connection = queue::connect(&config.amqp.url, "jobquay submit", config.amqp.connect_timeout)
-            .await
-            .with_context(|| format!("cannot reach RabbitMQ at {} (`amqp.url`)", config.amqp.url))
-            .map_err(unreachable)?;
+        let connection =
+            queue::connect(&config.amqp.url, Purpose::Consume, "jobquay submit", config.amqp.connect_timeout)
+                .await
+                .with_context(|| format!("cannot reach RabbitMQ at {} (`amqp.url`)", config.amqp.url))
+                .map_err(unreachable)?;
         let id = uuid::Uuid::now_v7().to_string();
         let limit = self.timeout;
         let exchanged = tokio::time::timeout(limit, self.exchange(&connection, &id, &body)).await;

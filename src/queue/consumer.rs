@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::acks::Acknowledger;
 use super::pending::own_user;
 use super::sources::Sources;
-use super::{CALL_TIMEOUT, Delivery, Error, REQUESTS, call, connect, ending, goodbye, short, topology};
+use super::{CALL_TIMEOUT, Delivery, Error, Purpose, REQUESTS, call, connect, ending, goodbye, short, topology};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
 use crate::telemetry::chain;
@@ -78,7 +78,8 @@ impl Consumer {
         let mut intensity = Intensity::Full;
         loop {
             let mut handlers = JoinSet::new();
-            let ended = match connect(&self.config.url, &self.name, self.config.connect_timeout).await {
+            let ended = match connect(&self.config.url, Purpose::Consume, &self.name, self.config.connect_timeout).await
+            {
                 Ok(connection) => {
                     let session =
                         self.session(&connection, &stop, &mut intensity, &handle, &mut handlers, &mut backoff);

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::pending::own_user;
 use super::publisher::Wary;
-use super::{CALL_TIMEOUT, DELIVERY_LIMIT, Error, Message, Publisher, Receipt, call, connect, ending, short};
+use super::{CALL_TIMEOUT, DELIVERY_LIMIT, Error, Message, Publisher, Purpose, Receipt, call, connect, ending, short};
 use crate::config::Amqp;
 use crate::domain::waiter::Waiter;
 use crate::telemetry::chain;
@@ -96,7 +96,7 @@ impl Overflow {
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        connect(&self.config.url, &self.name, self.config.connect_timeout).await
+        connect(&self.config.url, Purpose::Consume, &self.name, self.config.connect_timeout).await
     }
 
     async fn declare_once(&self, queue: &str) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::acks::ledger;
-use super::{CALL_TIMEOUT, Delivery, Error, POISON, call, connect, ending, short, topology};
+use super::{CALL_TIMEOUT, Delivery, Error, POISON, Purpose, call, connect, ending, short, topology};
 use crate::backoff::Backoff;
 use crate::config::{Amqp, Topology};
 use crate::telemetry::chain;
@@ -51,7 +51,7 @@ impl PoisonConsumer {
         handle: &impl Fn(Delivery) -> F,
         backoff: &mut Backoff,
     ) -> Result<(), Error> {
-        let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
+        let connection = connect(&self.config.url, Purpose::Consume, &self.name, self.config.connect_timeout).await?;
         ending(&connection, self.consume(&connection, stop, handle, backoff)).await
     }
 

@@ -2,20 +2,21 @@
 
 use super::Report;
 use crate::config::{Config, Topology};
-use crate::queue::{self, topology};
+use crate::queue::{self, Purpose, topology};
 use crate::telemetry::chain;
 
 pub(super) async fn check(config: &Config, report: &mut Report) {
-    let connection = match queue::connect(&config.amqp.url, "jobquay check", config.amqp.connect_timeout).await {
-        Ok(connection) => connection,
-        Err(error) => {
-            return report.wrong(
-                "rabbitmq",
-                chain(&error),
-                "start the broker, or set `amqp.url` to where it is and who you are there",
-            );
-        }
-    };
+    let connection =
+        match queue::connect(&config.amqp.url, Purpose::Consume, "jobquay check", config.amqp.connect_timeout).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                return report.wrong(
+                    "rabbitmq",
+                    chain(&error),
+                    "start the broker, or set `amqp.url` to where it is and who you are there",
+                );
+            }
+        };
     report.ok("rabbitmq", &config.amqp.url);
     let lanes: Vec<_> = config.lanes.keys().map(|lane| queue::pending_queue(lane)).collect();
     for name in topology::QUEUES.into_iter().chain([queue::POISON]).chain(lanes.iter().map(String::as_str)) {

@@ -15,7 +15,7 @@ use super::under_way::{Numbered, UnderWay};
 use super::{Pending, Publisher, Receipt, batch};
 use crate::backoff::Backoff;
 use crate::config::Amqp;
-use crate::queue::{CALL_TIMEOUT, Error, call, connect, ending, short};
+use crate::queue::{CALL_TIMEOUT, Error, Purpose, call, connect, ending, short};
 use crate::telemetry::chain;
 use crate::telemetry::health::{Edge, Health};
 use crate::telemetry::metrics::Metrics;
@@ -84,7 +84,7 @@ impl Task {
 
     /// Publishes until the connection fails, or until there is nothing more to come.
     async fn session(&mut self, backoff: &mut Backoff) -> Result<(), Error> {
-        let connection = connect(&self.config.url, &self.name, self.config.connect_timeout).await?;
+        let connection = connect(&self.config.url, Purpose::Publish, &self.name, self.config.connect_timeout).await?;
         ending(&connection, self.publish(&connection, backoff)).await
     }
 
