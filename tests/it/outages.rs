@@ -247,6 +247,7 @@ async fn rights_that_are_taken_away_and_given_back_lose_nothing() {
 
 /// Requests that wait in a lane are held for longer than the broker allows.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: make test-faults"]
 async fn a_consumer_that_holds_a_delivery_for_too_long_is_ended_and_loses_nothing() {
     let world = World::alone("consumer-timeout").await;
     let recorder = world.recorder();
