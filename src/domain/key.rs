@@ -65,7 +65,7 @@ impl RequestKey {
     }
 
     pub fn hex(&self) -> String {
-        HEXLOWER.encode(&self.0)
+        self.text("")
     }
 
     /// As hex digits behind something.

@@ -129,7 +129,11 @@ async fn a_cloud_event_is_a_request_and_its_source_and_id_name_it() {
         "specversion": "1.0", "source": "//shop", "id": "42", "type": "shop.order.placed",
         "data": {"template": "script", "params": {"script": "echo from an event"}},
     });
-    producer.send_event(&body).await;
-    let event = producer.event().await;
-    assert_eq!((event.request_id(), event.result("text")), ("//shop/42", &json!("from an event\n")));
+    for served_by in ["executed", "cache", "cache"] {
+        producer.send_event(&body).await;
+        let event = producer.event().await;
+        assert_eq!((event.request_id(), event.result("text")), ("//shop/42", &json!("from an event\n")));
+        assert_eq!(event.served_by(), served_by);
+        world.settled().await;
+    }
 }
