@@ -137,6 +137,7 @@ async fn a_policy_that_denies_patches_for_a_while_loses_nothing() {
 
 /// A quota that was not accounted for yet refuses everything, and only until it is.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: make test-faults"]
 async fn a_quota_that_nobody_has_accounted_for_yet_is_waited_for() {
     let world = World::alone("unaccounted").await;
     let dispatcher = world.dispatcher().await;

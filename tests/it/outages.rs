@@ -195,6 +195,7 @@ async fn everything_away_at_once_for_more_than_a_minute_loses_nothing() {
 
 /// The broker stops reading from whoever publishes. Answers wait, and what they are owed by holds them.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: make test-faults"]
 async fn an_alarm_of_the_broker_delays_answers_and_loses_none() {
     let world = World::alone("alarm").await;
     let recorder = world.recorder();
