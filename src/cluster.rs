@@ -20,6 +20,7 @@ mod pod_watch;
 mod pods;
 mod release;
 mod result;
+mod search;
 mod time;
 mod watch;
 

@@ -3,14 +3,11 @@
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
-use tracing::warn;
 
-use super::pages::Pages;
 use super::{Error, Jobs, call};
 use crate::domain::job;
-use crate::domain::manifest::{MANAGED_BY, encode_waiter, waiter_annotation};
+use crate::domain::manifest::{encode_waiter, waiter_annotation};
 use crate::domain::waiter::Waiter;
-use crate::telemetry::chain;
 
 /// What became of the wish to cancel one waiter of a Job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,37 +21,6 @@ pub enum Withdrawn {
 }
 
 impl Jobs {
-    /// The waiters of this request, with namespace and name of the Jobs on which they stand.
-    pub async fn waiters_of(&self, request_id: &str) -> Result<Vec<((String, String), Waiter)>, Error> {
-        let mut found = Vec::new();
-        for jobs in self.everywhere() {
-            match jobs.waiters_of_here(request_id).await {
-                Ok(here) => found.extend(here),
-                // Nothing of what runs there is told either, and the log says so all the time.
-                Err(error) if error.is_refused() && !self.namespaces().further.is_empty() => {
-                    warn!(namespace = jobs.namespace(), error = chain(&error), "cannot look for a request here");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(found)
-    }
-
-    async fn waiters_of_here(&self, request_id: &str) -> Result<Vec<((String, String), Waiter)>, Error> {
-        let (label, jobquay) = MANAGED_BY;
-        let mut found = Vec::new();
-        let mut pages = Pages::of(self.reader(), "list Jobs", &format!("{label}={jobquay}"), self.shared.call_timeout);
-        while let Some(jobs) = pages.next().await? {
-            for job in &jobs {
-                let place = (self.namespace().to_owned(), job.metadata.name.clone().unwrap_or_default());
-                let (waiters, _) = job::waiters(job);
-                let theirs = waiters.into_iter().filter(|waiter| waiter.request_id == request_id);
-                found.extend(theirs.map(|waiter| (place.clone(), waiter)));
-            }
-        }
-        Ok(found)
-    }
-
     /// Marks one waiter of a Job as cancelled, and deletes a Job that nobody wants any more.
     pub async fn withdraw(&self, job: &str, waiter: &Waiter, reason: &str) -> Result<Withdrawn, Error> {
         let mut marked_here = false;

@@ -197,15 +197,12 @@ impl Jobs {
             return Ok(None);
         };
         Ok(match standing(&job, &plan.key, claim.waiter, claim.earlier) {
-            Standing::Joinable { owed: true, .. } => Some(Placement::Joined),
             Standing::Joinable { uid, finalizer_index, already_waiting: false, load, .. }
                 if claim.may_join && load.room() == 0 && !is_late_for(claim.waiter, &job) =>
             {
                 Some(Placement::Full(Target::of(plan, uid, finalizer_index)))
             }
-            Standing::Answered => Some(Placement::Answered),
-            Standing::Cancelled { reason } => Some(Placement::Cancelled(reason)),
-            _ => None,
+            standing => place_on(standing),
         })
     }
 
@@ -222,6 +219,16 @@ impl Jobs {
         };
         self.shared.known.forget(&target);
         Ok(placement)
+    }
+}
+
+/// The place of a waiter that stands on a Job.
+pub(super) fn place_on(standing: Standing) -> Option<Placement> {
+    match standing {
+        Standing::Joinable { owed: true, .. } => Some(Placement::Joined),
+        Standing::Answered => Some(Placement::Answered),
+        Standing::Cancelled { reason } => Some(Placement::Cancelled(reason)),
+        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{Intake, Unsettled};
 use crate::cache::Entry;
+use crate::cluster::Placement;
 use crate::domain::decided::Decided;
 use crate::domain::earlier::Earlier;
 use crate::domain::event::{Event, ResultView, ServedBy, Timings, Verdict};
@@ -53,7 +54,7 @@ impl Intake {
     }
 
     /// The same for a request that the rules as they stand now refuse. An earlier try may have come to something else by
-    /// others.
+    /// others: to an end, or to a Job, whose name only those rules could say.
     pub(super) async fn reject_unless_told(
         &self,
         arrival: &Arrival,
@@ -61,10 +62,27 @@ impl Intake {
         rejection: &Rejection,
     ) -> Result<(), Unsettled> {
         let waiter = self.addressed(request.waiter);
-        if request.earlier.is_possible() && self.was_told_before(arrival, &waiter, request.earlier).await? {
+        if request.earlier.is_possible() && self.has_its_end(arrival, &waiter, request.earlier).await? {
             return Ok(());
         }
         self.reject(arrival, waiter, rejection).await
+    }
+
+    async fn has_its_end(&self, arrival: &Arrival, waiter: &Waiter, earlier: Earlier) -> Result<bool, Unsettled> {
+        // Most are settled by this look, which costs little.
+        if self.was_told_before(arrival, waiter, earlier).await? {
+            return Ok(true);
+        }
+        let look = || self.jobs.stands_anywhere(waiter, earlier);
+        match self.patiently("look for the Job of a request that is refused now", look).await? {
+            Some(Placement::Cancelled(reason)) => {
+                let waiter = self.reachable(arrival, waiter.clone());
+                self.answer(waiter, Verdict::Cancelled { reason: &reason }).await.map(|()| true)
+            }
+            Some(_) => Ok(true),
+            // The Job may have answered it and gone, before this look.
+            None => self.was_told_before(arrival, waiter, earlier).await,
+        }
     }
 
     /// Whether an earlier try was told its end, as far as Redis knows. What was decided and may not have been told is

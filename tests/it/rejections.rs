@@ -210,3 +210,27 @@ async fn a_reply_address_that_may_not_be_written_to_never_is() {
     }
     assert_eq!(world.all_jobs().await.len(), 0);
 }
+
+/// Its template is gone when it is delivered again, as if its acknowledgement had been lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_stands_on_a_job_is_not_refused_by_rules_that_came_later() {
+    let world = World::new("refused-later").await;
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let request = || Request::template("script", &json!({"script": "sleep 15; echo made"})).id("placed");
+    producer.send(request()).await;
+    world.the_job().await;
+    dispatcher.kill();
+    producer.send(request()).await;
+    producer.send(Request::template("script", &json!({"script": "echo never"})).id("nowhere")).await;
+    assert!(world.broker.deliver_in_vain("jobquay.requests") >= 2);
+    let empty = STACK.dir.join(&world.name);
+    std::fs::create_dir_all(&empty).expect("a directory");
+    let _next = world.dispatcher_with(&[&format!("templates.dir={}", empty.display())]).await;
+    let refused = producer.event().await;
+    assert_eq!((refused.request_id(), refused.error("code")), ("nowhere", &json!("template.unknown")));
+    let made = producer.event().await;
+    assert_eq!((made.request_id(), made.state(), made.result("text")), ("placed", "succeeded", &json!("made\n")));
+    assert!(producer.event_within(Duration::from_secs(2)).await.is_none(), "each is told once");
+    world.settled().await;
+}
