@@ -124,10 +124,10 @@ impl Membership {
     fn tell(&self) {
         let share = self.standing.share(Instant::now());
         let before = self.share.send_replace(share);
-        self.health.set_share(share.members, share.shards.count());
         self.metrics.members.set(share.members.into());
         self.metrics.shards_owned.set(share.shards.count().into());
         let (gained, lost) = (share.shards.without(before.shards).count(), before.shards.without(share.shards).count());
+        self.health.shares(share.members, share.shards.count(), gained, lost);
         for (direction, count) in [("gained", gained), ("lost", lost)] {
             self.metrics.shard_moves.get_or_create(&[("direction", direction)]).inc_by(count.into());
         }

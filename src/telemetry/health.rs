@@ -23,7 +23,7 @@ struct State {
     failing_watches: Mutex<BTreeMap<String, Instant>>,
     problems: Mutex<Vec<String>>,
     /// Members and shards owned.
-    share: Mutex<(u32, u32)>,
+    share: Mutex<Share>,
 }
 
 /// A watch that fails fails again within its longest backoff; one that was silent for longer lives.
@@ -49,6 +49,17 @@ pub enum Edge {
     Watch,
     /// Redis answered last.
     Cache,
+}
+
+/// How the dispatchers share the work, as this one sees it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Share {
+    pub members: u32,
+    /// This one's.
+    pub shards: u32,
+    /// How many came since the start, and how many went.
+    pub gained: u64,
+    pub lost: u64,
 }
 
 impl Default for Health {
@@ -87,12 +98,14 @@ impl Health {
         self.0.problems.lock().expect("nobody panics with it").clone()
     }
 
-    /// How many dispatchers there are, and how many shards are this one's.
-    pub fn set_share(&self, members: u32, shards: u32) {
-        *self.0.share.lock().expect("nobody panics with it") = (members, shards);
+    /// Notes how many dispatchers there are, how many shards are this one's, and how many came and went just now.
+    pub fn shares(&self, members: u32, shards: u32, gained: u32, lost: u32) {
+        let mut share = self.0.share.lock().expect("nobody panics with it");
+        let (gained, lost) = (share.gained + u64::from(gained), share.lost + u64::from(lost));
+        *share = Share { members, shards, gained, lost };
     }
 
-    pub fn share(&self) -> (u32, u32) {
+    pub fn share(&self) -> Share {
         *self.0.share.lock().expect("nobody panics with it")
     }
 

@@ -118,6 +118,33 @@ async fn a_watch_that_ends_lies_or_says_things_twice_holds_up_no_answer() {
     .await;
 }
 
+/// A server of a cluster that is behind the others. Its list shows a Job that runs, which has been answered and is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_starts_with_a_list_from_the_past_tells_and_runs_nothing_again() {
+    let world = World::new("stale-list").await;
+    let recorder = world.recorder();
+    let proxy = ApiProxy::start(&world).await;
+    let request = || Request::template("script", &json!({"script": "sleep 8; echo once"}));
+    let mut producer = world.producer().await;
+    let mut dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
+    let id = producer.send(request()).await;
+    world.the_job().await;
+    dispatcher.kill();
+    let mut dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
+    let past = proxy.lists() - 1;
+    let event = producer.event().await;
+    assert_eq!((event.request_id(), event.state()), (id.as_str(), "succeeded"));
+    world.settled().await;
+    dispatcher.kill();
+    proxy.fault(Calls::JobLists, Fault::SaysList(past), 1);
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
+    assert_eq!(proxy.heal(), 1, "it began with that list");
+    assert!(producer.event_within(Duration::from_secs(10)).await.is_none(), "told once");
+    assert_eq!(producer.ask(request()).await.served_by(), "cache");
+    assert_eq!(recorder.jobs(), 1);
+    recorder.assert_sound();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_watch_does_not_say_is_found_all_the_same() {
     through(

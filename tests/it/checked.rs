@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::checker::{Budget, History};
+use crate::support::checker::{Budget, History, Struck};
 use crate::support::load::Recovery;
 use crate::support::{Dispatcher, Load, Plan, World};
 
@@ -39,9 +39,9 @@ async fn every_promise_is_kept_when_the_dispatcher_is_killed_twice_under_load() 
     for kill in 1..=2 {
         answered(&load, kill * 80).await;
         dispatcher.kill();
-        load.fault("killed");
+        let killed = load.fault(Struck::Dispatcher, "killed");
         dispatcher = world.dispatcher().await;
-        load.fault("back");
+        load.over(killed);
     }
     let history = load.finish().await;
     clean("killed twice", &history, &Budget::of(2, WINDOW));
@@ -57,7 +57,31 @@ async fn every_promise_is_kept_by_three_of_which_one_is_killed() {
     let load = Load::begin(&world, Plan::new(360, 30.0, 15).seed(3)).await;
     answered(&load, 100).await;
     dispatchers[0].kill();
-    load.fault("one of three killed");
+    let killed = load.fault(Struck::Dispatcher, "one of three killed");
+    load.over(killed);
     let history = load.finish().await;
     clean("one of three killed", &history, &Budget::of(1, WINDOW).with_skew(Duration::from_secs(2)));
+}
+
+/// The broker has ended its sessions by then, and others have its shards; what it had in hand it goes on with all the same.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: make test-faults"]
+async fn every_promise_is_kept_by_three_of_which_one_sleeps_beyond_its_heartbeats() {
+    let world = World::new("checked-asleep").await;
+    let mut dispatchers: Vec<Dispatcher> = Vec::new();
+    for _ in 0..3 {
+        dispatchers.push(world.dispatcher().await);
+    }
+    let load = Load::begin(&world, Plan::new(480, 8.0, 15).seed(4)).await;
+    answered(&load, 40).await;
+    let asleep = load.fault(Struck::Dispatcher, "one of three asleep");
+    dispatchers[0].signal("-STOP");
+    // Two heartbeats are 20 s.
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    dispatchers[0].signal("-CONT");
+    load.over(asleep);
+    let history = load.finish().await;
+    let reconnects = dispatchers[0].metric("jobquay_reconnects_total", "");
+    assert!(reconnects >= 1.0, "the broker was to give its sessions up");
+    clean("one asleep", &history, &Budget::of(1, WINDOW).with_skew(Duration::from_secs(2)));
 }

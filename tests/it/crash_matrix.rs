@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::support::checker::Budget;
+use crate::support::checker::{Budget, Struck};
 use crate::support::{Dispatcher, Load, Plan, World};
 
 /// The point, and at which of its passes it strikes: late enough for work to be under way everywhere.
@@ -93,14 +93,14 @@ impl Crash {
         if !self.strikes(&mut struck).await {
             return None;
         }
-        load.fault(&name);
+        let struck_at = load.fault(Struck::Dispatcher, &name);
         if self.way == "STOP" {
             tokio::time::sleep(LONGER_THAN_THE_LEASE).await;
             struck.signal("-CONT");
         } else {
             others.push(world.dispatcher().await);
         }
-        load.fault("healed");
+        load.over(struck_at);
         let history = load.finish().await;
         history.assert_clean(&Budget::of(1, WINDOW).with_skew(Duration::from_secs(2)));
         let recovered = history.recoveries();

@@ -59,6 +59,13 @@ async fn nothing_is_lost_over(link: Link) {
     }
     assert_eq!(recorder.jobs(), toxics.len() * 3, "every key has run once");
     recorder.assert_sound();
+    let felt = match link {
+        Link::RabbitMq => dispatcher.metric("jobquay_reconnects_total", "edge"),
+        Link::Redis => dispatcher.metric("jobquay_cache_lookups_total", "error"),
+        Link::Kubernetes => dispatcher.log().matches("no answer from the API server within").count() as f64,
+    };
+    println!("{link:?}: felt {felt} times");
+    assert!(felt >= 2.0, "{link:?}: what was silent or reset was to be felt, and was {felt} times");
     world.settled().await;
 }
 

@@ -74,6 +74,39 @@ async fn what_kills_every_dispatcher_is_told_so_and_an_operator_finds_it() {
     assert_eq!(producer.ask(script("echo next")).await.state(), "succeeded", "service goes on");
 }
 
+/// Not one of them is the reason: whatever it takes in hand, the dispatcher dies, and with it all that it was given.
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatcher_that_dies_of_whatever_it_gets_leaves_each_request_one_answer() {
+    const COUNT: usize = 60;
+    let world = World::new("dies-of-all").await;
+    world.dispatcher().await.kill();
+    let mut producer = world.producer().await;
+    let owed: HashSet<_> =
+        producer.send_many((0..COUNT).map(|number| script(&format!("echo {number}")))).await.into_iter().collect();
+    let mut starts = 0;
+    eventually("the broker has given all of them up", async || {
+        let mut struck = world.dispatcher_begun(&[("JOBQUAY_CRASH", "received:1:KILL")], &[]);
+        starts += 1;
+        for _ in 0..100 {
+            if struck.has_ended() {
+                break;
+            }
+            world.pause(Duration::from_millis(50)).await;
+        }
+        (world.broker.queue("jobquay.requests")["messages"] == 0).then_some(())
+    })
+    .await;
+    assert!(starts >= DELIVERIES, "{starts} starts");
+    let _dispatcher = world.dispatcher().await;
+    let events = all_answers(&mut producer, &owed).await;
+    assert_eq!(events.len(), COUNT, "each is told once");
+    let codes: HashSet<_> = events.iter().map(|event| event.error("code").clone()).collect();
+    assert_eq!(codes, HashSet::from([json!("request.poison")]));
+    assert!(world.all_jobs().await.is_empty());
+    assert_eq!(producer.ask(script("echo next")).await.state(), "succeeded", "service goes on");
+}
+
 /// It drops a message when it gives it up, and by its policy not before the copy in the other queue is safe.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: make test-faults"]
@@ -99,6 +132,7 @@ async fn what_the_broker_gives_up_while_it_ends_itself_is_answered_all_the_same(
     let events = all_answers(&mut producer, &owed).await;
     let rejected = events.iter().filter(|event| event.state() == "rejected").count();
     println!("{rejected} of {} were rejected", events.len());
+    assert!(rejected > 0, "the broker was to give some of them up");
     assert_agreement(&events);
     world.settled().await;
 }

@@ -1,4 +1,5 @@
-//! What happens to the process itself: a wrong clock, a log that nobody reads, no file descriptors left, no memory.
+//! What happens to the process itself: a wrong clock, a log that nobody reads or that cannot be written, no file
+//! descriptors left, no memory, hardly any processor.
 
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
@@ -8,9 +9,9 @@ use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
 use crate::support::api_proxy::ApiProxy;
-use crate::support::dispatcher::UNREAD;
+use crate::support::dispatcher::{FULL_DISK, UNREAD};
 use crate::support::memory::MemoryLimit;
-use crate::support::{Producer, Request, World};
+use crate::support::{PATIENCE, Producer, Request, World};
 
 /// Twelve requests over six keys, of which each is answered once.
 async fn all_are_answered(producer: &mut Producer, round: &str) {
@@ -60,15 +61,60 @@ async fn a_clock_that_is_an_hour_off_gives_no_job_up_and_forgets_none() {
     }
 }
 
-/// A pipe that nobody reads is full after 64 KiB, and then whoever writes to it waits.
+/// A pipe that nobody reads is full after 64 KiB, and memory takes 4 MiB more.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_reads_holds_nothing_up() {
+async fn a_log_that_nobody_reads_holds_nothing_up_and_says_later_that_it_lacks_lines() {
     let world = World::new("unread").await;
-    let _dispatcher = world.dispatcher_in(&[UNREAD], &["log.level=trace"]).await;
+    let mut dispatcher = world.dispatcher_in(&[UNREAD], &["log.level=trace"]).await;
     let mut producer = world.producer().await;
     for round in 0..3 {
         all_are_answered(&mut producer, &format!("unread-{round}")).await;
     }
+    let again = || Request::template("script", &json!({"script": "sleep 1; echo unread-0 0"}));
+    for _ in 0..10 {
+        let owed: HashSet<_> = producer.send_many((0..200).map(|_| again())).await.into_iter().collect();
+        let events = all_answers(&mut producer, &owed).await;
+        assert!(events.iter().all(|event| event.served_by() == "cache"));
+    }
+    let log = dispatcher.unread_log();
+    let lacks = tokio::task::spawn_blocking(|| {
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(log));
+        lines.map_while(Result::ok).any(|line| line.contains("lines were dropped"))
+    });
+    assert!(tokio::time::timeout(PATIENCE, lacks).await.expect("the log goes on").expect("it is read"));
+}
+
+/// Every line that is written fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_on_a_full_disk_holds_nothing_up() {
+    let world = World::new("disk-full").await;
+    let mut dispatcher = world.dispatcher_in(&[FULL_DISK], &[]).await;
+    let mut producer = world.producer().await;
+    all_are_answered(&mut producer, "full").await;
+    world.settled().await;
+    assert!(!dispatcher.has_ended());
+}
+
+/// It stands still for nine tenths of the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_tenth_of_a_processor_nothing_is_lost() {
+    let world = World::new("starved").await;
+    let dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    let starve = async {
+        loop {
+            for (signal, milliseconds) in [("-STOP", 180), ("-CONT", 20)] {
+                dispatcher.signal(signal);
+                tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = starve => unreachable!("it goes on"),
+        () = all_are_answered(&mut producer, "starved") => {}
+    }
+    dispatcher.signal("-CONT");
+    world.settled().await;
 }
 
 /// New connections fail; those that are there go on.

@@ -50,7 +50,7 @@ async fn it_caches_again(dispatcher: &Dispatcher, producer: &mut Producer, fault
 async fn whatever_redis_does_everyone_is_answered_once_and_it_is_used_again_afterwards() {
     let world = World::new("redis-faults").await;
     let recorder = world.recorder();
-    let mut redis = OwnRedis::start(&world.name).await;
+    let redis = OwnRedis::start(&world.name).await;
     let dispatcher = world.dispatcher_with(&[&format!("cache.url={}", redis.url())]).await;
     let mut producer = world.producer().await;
     it_caches_again(&dispatcher, &mut producer, "the start").await;

@@ -105,11 +105,15 @@ async fn three_share_the_work_and_nobody_is_answered_twice() {
         "{by:?}"
     );
     let (_, page) = dispatchers[0].get("/readyz?verbose").expect("a page");
-    assert!(page.contains("[+]members 3\n") && page.contains(&format!("[+]shards {} of 64", shards(&dispatchers[0]))));
+    assert!(
+        page.contains("[+]members 3\n")
+            && page.contains(&format!("[+]shards {} of 64; since the start ", shards(&dispatchers[0])))
+    );
+    assert!(!page.contains("the start 0 came"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_one_had_is_taken_over_within_its_lease_and_without_a_write_to_what_runs() {
+async fn what_a_killed_one_had_is_taken_over_when_its_lease_is_over_and_without_a_write_to_what_runs() {
     let world = World::new("takeover").await;
     let [mut killed, second, third] = three(&world, &[]).await;
     let mut producer = world.producer().await;

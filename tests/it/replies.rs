@@ -39,7 +39,7 @@ async fn an_answer_whose_queue_is_gone_is_set_aside_with_its_address_and_reason(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_to_a_full_queue_is_tried_again_and_then_set_aside() {
     let world = World::new("reply-full").await;
-    let _dispatcher = world.dispatcher().await;
+    let dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
     world.broker.declare("full", &json!({"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}));
     producer.ask(script("echo small")).await;
@@ -50,6 +50,8 @@ async fn an_answer_to_a_full_queue_is_tried_again_and_then_set_aside() {
     }
     let aside = set_aside(&world).await;
     assert_eq!(aside["properties"]["headers"]["jobquay-reason"], "the queue refused it");
+    let refusals = dispatcher.metric("jobquay_events_published_total", "refused");
+    assert!(refusals >= 8.0, "it was tried {refusals} times");
 }
 
 #[tokio::test(flavor = "multi_thread")]

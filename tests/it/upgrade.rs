@@ -11,7 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
-use crate::support::checker::Budget;
+use crate::support::checker::{Budget, Struck};
 use crate::support::dispatcher::THIS_BUILD;
 use crate::support::{Dispatcher, Load, Plan, Request, World, eventually};
 
@@ -64,9 +64,9 @@ async fn every_promise_is_kept_while_two_builds_replace_each_other_under_load() 
             eventually("some are answered", async || (load.answers() >= answers).then_some(())).await;
             let (waiting, begun) = (waiting(&world), Instant::now());
             assert!(waiting > 0, "the lanes are empty before {way} {place}");
-            load.fault(format!("{way} {place} begun"));
+            let number = load.fault(Struck::Dispatcher, format!("{way} {place}"));
             replace(&world, &mut replicas, build).await;
-            load.fault(format!("{way} {place}"));
+            load.over(number);
             println!("{way} {place}: {waiting} waited, replaced in {:.1} s", begun.elapsed().as_secs_f64());
         }
     }

@@ -1,8 +1,10 @@
 //! Answers: every confirmed request has one, where it asked for it, and always the same.
 
+use std::time::Duration;
+
 use super::made::{Made, begun, good, moded, run, work};
 use super::{broken, kept};
-use crate::support::checker::{Budget, End, Invariant, Mode, Wish};
+use crate::support::checker::{Budget, End, Invariant, Mode, Struck, Wish};
 
 // I1 and I6: every confirmed request is answered.
 
@@ -97,16 +99,15 @@ fn two_answers_without_a_job_are_found_unless_redis_had_failed_between_them() {
     };
     assert!(told_otherwise(refused()));
     let mut flushed = refused();
-    flushed.fail("RedisFlushed");
+    flushed.fail(Struck::Redis);
     assert!(!told_otherwise(flushed));
     let mut over = good();
-    over.fail("RedisFrozen");
-    over.fail("RedisFrozen over");
+    over.fail(Struck::Redis);
     over.ask("c", run(work("other")));
     over.say("c", "rejected", "cache.miss");
     assert!(told_otherwise(over));
     let mut with_a_job = good();
-    with_a_job.fail("RedisFrozen");
+    with_a_job.fail(Struck::Redis);
     with_a_job.say("b", "failed", "job.failed");
     broken(&with_a_job, Invariant::I3, "b was answered in 2 ways");
 }
@@ -124,7 +125,7 @@ fn answers_of_two_runs_are_found_unless_redis_had_failed_and_the_first_job_is_go
             made.gone("u1");
         }
         if redis_failed {
-            made.fail("RedisFlushed");
+            made.fail(Struck::Redis);
         }
         made.ask("n", run(work("k")));
         made.create("u2", "k", "n");
@@ -199,6 +200,38 @@ fn a_duplicate_that_no_fault_lies_before_is_found_whatever_the_budget() {
     made.fault();
     let violations = made.history.judge(&Budget::of(1, 9));
     assert!(violations.iter().any(|violation| violation.what.contains("without a fault")), "{violations:#?}");
+}
+
+#[test]
+fn a_duplicate_is_not_explained_by_a_fault_of_redis_alone() {
+    let mut made = good();
+    made.fail(Struck::Redis);
+    made.tell_again("b");
+    let violations = made.history.judge(&Budget::of(1, 9));
+    assert!(violations.iter().any(|violation| violation.what.contains("without a fault")), "{violations:#?}");
+}
+
+#[test]
+fn a_run_full_of_faults_in_which_every_answer_comes_twice_is_found() {
+    let mut made = good();
+    for number in 0..300 {
+        if number % 6 == 0 {
+            made.fail_on(Struck::Broker);
+        }
+        let id = format!("r{number}");
+        made.ask(&id, run(work("k")));
+        made.tell(&id, "u1", "cache");
+        made.tell_again(&id);
+        if number % 6 == 5 {
+            made.heal();
+        }
+    }
+    let budget = Budget { settling: Duration::from_secs(10), ..Budget::of(50, 5) };
+    let violations = made.history.judge(&budget);
+    assert!(
+        violations.iter().any(|violation| violation.what.contains("300 duplicate answers")),
+        "each has a fault nearby, and together they are too many: {violations:#?}"
+    );
 }
 
 // I10: a Job is its template, and an answer goes where it was asked for.

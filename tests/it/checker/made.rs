@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use jobquay::domain::outcome::digest;
 use serde_json::json;
 
-use crate::support::checker::{Asked, Claim, Deadline, End, Fault, History, Mode, Sight, Told, Wish, Work};
+use crate::support::checker::{
+    Asked, Claim, Deadline, End, Fault, History, Mode, Sight, Struck, Told, Wish, Work, digest,
+};
 
 pub(super) const REPLIES: &str = "replies.one";
 
@@ -61,12 +62,25 @@ impl Made {
     }
 
     pub(super) fn fault(&mut self) {
-        self.fail("killed");
+        self.fail(Struck::Dispatcher);
     }
 
-    pub(super) fn fail(&mut self, what: &str) {
+    /// In a moment.
+    pub(super) fn fail(&mut self, struck: Struck) {
         let at = self.tick();
-        self.history.faults.push(Fault { at, what: what.into() });
+        self.history.faults.push(Fault { at, over: Some(at), struck, what: "failed".into() });
+    }
+
+    /// From now on.
+    pub(super) fn fail_on(&mut self, struck: Struck) {
+        self.fail(struck);
+        self.history.faults.last_mut().expect("a fault").over = None;
+    }
+
+    /// What fails is over.
+    pub(super) fn heal(&mut self) {
+        let at = self.tick();
+        self.history.faults.last_mut().expect("a fault").over = Some(at);
     }
 
     /// A Job for `creator`.

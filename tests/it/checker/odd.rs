@@ -2,7 +2,7 @@
 
 use super::made::{Made, begun, dated, failing, good, moded, run, work};
 use super::{broken, kept};
-use crate::support::checker::{Budget, Deadline, End, Invariant, Mode, Wish};
+use crate::support::checker::{Budget, Deadline, End, Invariant, Mode, Struck, Wish};
 
 #[test]
 fn a_hit_after_the_job_is_gone_is_clean() {
@@ -137,8 +137,12 @@ fn an_answer_that_waited_in_its_queue_while_the_broker_was_away_is_clean() {
     made.end("u1", End::Succeeded);
     made.tell("a", "u1", "executed");
     made.release("u1");
-    made.fault();
+    made.fail_on(Struck::Broker);
     made.pause(20);
+    made.heal();
     made.tell("b", "u1", "coalesced");
     kept(&made, &Budget::of(1, 0));
+    // No other fault keeps a confirmed answer.
+    made.history.faults[0].struck = Struck::Cluster;
+    broken(&made, Invariant::I7, "was let go before b was told");
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::pace::Pace;
 use crate::support::api_proxy::{ApiProxy, Calls, Fault as Answer, Lie};
+use crate::support::checker::Struck;
 use crate::support::links::{Link, Links};
 use crate::support::own_redis::OwnRedis;
 use crate::support::{Load, World};
@@ -16,7 +17,10 @@ enum Fault {
     RightsTaken,
     BadLink(Link, &'static str, Value),
     RedisFrozen,
+    RedisKilled,
     RedisFlushed,
+    /// Every value has bytes in it that nobody has put there.
+    RedisSpoilt,
     RedisReadOnly,
     RedisOutOfMemory,
     RedisPaused,
@@ -25,6 +29,26 @@ enum Fault {
 }
 
 const LASTING: Duration = Duration::from_secs(4);
+const SPOIL: &str = "for _, key in ipairs(redis.call('KEYS', 'jobquay:*')) do \
+                       if redis.call('TYPE', key).ok == 'string' then redis.call('SETRANGE', key, 8, 'spoilt') end \
+                     end return 'OK'";
+
+impl Fault {
+    fn struck(&self) -> Struck {
+        match self {
+            Self::ConnectionsClosed | Self::RightsTaken | Self::BadLink(Link::RabbitMq, ..) => Struck::Broker,
+            Self::BadLink(Link::Redis, ..)
+            | Self::RedisFrozen
+            | Self::RedisKilled
+            | Self::RedisFlushed
+            | Self::RedisSpoilt
+            | Self::RedisReadOnly
+            | Self::RedisOutOfMemory
+            | Self::RedisPaused => Struck::Redis,
+            Self::BadLink(Link::Kubernetes, ..) | Self::Calls(..) => Struck::Cluster,
+        }
+    }
+}
 
 fn faults() -> Vec<Fault> {
     let mut faults = vec![
@@ -32,8 +56,10 @@ fn faults() -> Vec<Fault> {
         Fault::ConnectionsClosed,
         Fault::RightsTaken,
         Fault::RedisFrozen,
+        Fault::RedisKilled,
         Fault::RedisFlushed,
         Fault::RedisFlushed,
+        Fault::RedisSpoilt,
         Fault::RedisReadOnly,
         Fault::RedisOutOfMemory,
         Fault::RedisPaused,
@@ -41,6 +67,9 @@ fn faults() -> Vec<Fault> {
     for link in [Link::RabbitMq, Link::Redis] {
         faults.extend([
             Fault::BadLink(link, "latency", json!({"latency": 200, "jitter": 100})),
+            Fault::BadLink(link, "bandwidth", json!({"rate": 32})),
+            Fault::BadLink(link, "slow_close", json!({"delay": 2000})),
+            Fault::BadLink(link, "slicer", json!({"average_size": 64, "size_variation": 32, "delay": 100})),
             Fault::BadLink(link, "timeout", json!({"timeout": 1000})),
             Fault::BadLink(link, "timeout", json!({"timeout": 0})),
             Fault::BadLink(link, "reset_peer", json!({"timeout": 0})),
@@ -109,12 +138,12 @@ impl<'a> Edges<'a> {
     pub(super) async fn suffer(&self, mut pace: Pace, load: &Load<'_>) {
         let faults = faults();
         while let Some(fault) = pace.next(&faults).await {
-            load.fault(format!("{fault:?}"));
+            let number = load.fault(fault.struck(), format!("{fault:?}"));
             let lasting = pace.lasting(LASTING);
             self.strike(&fault).await;
             tokio::time::sleep(lasting).await;
             self.heal(&fault).await;
-            load.fault(format!("{fault:?} over"));
+            load.over(number);
         }
         // A broker that was killed just after it gave them back may have forgotten.
         self.rights(".*").await;
@@ -130,7 +159,9 @@ impl<'a> Edges<'a> {
             Fault::RightsTaken => self.rights("^$").await,
             Fault::BadLink(link, kind, attributes) => self.links.poison(*link, kind, attributes),
             Fault::RedisFrozen => self.redis.signal("-STOP"),
+            Fault::RedisKilled => self.redis.end(),
             Fault::RedisFlushed => self.redis.command(&["FLUSHALL"]).await,
+            Fault::RedisSpoilt => self.redis.command(&["EVAL", SPOIL, "0"]).await,
             Fault::RedisReadOnly => self.redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await,
             Fault::RedisOutOfMemory => self.redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await,
             Fault::RedisPaused => self.redis.command(&["CLIENT", "PAUSE", "3000", "ALL"]).await,
@@ -140,10 +171,11 @@ impl<'a> Edges<'a> {
 
     async fn heal(&self, fault: &Fault) {
         match fault {
-            Fault::ConnectionsClosed | Fault::RedisFlushed | Fault::RedisPaused => {}
+            Fault::ConnectionsClosed | Fault::RedisFlushed | Fault::RedisSpoilt | Fault::RedisPaused => {}
             Fault::RightsTaken => self.rights(".*").await,
             Fault::BadLink(..) => self.links.heal(),
             Fault::RedisFrozen => self.redis.signal("-CONT"),
+            Fault::RedisKilled => self.redis.start_empty(),
             Fault::RedisReadOnly => self.redis.command(&["REPLICAOF", "NO", "ONE"]).await,
             Fault::RedisOutOfMemory => self.redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await,
             Fault::Calls(..) => drop(self.proxy.heal()),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use crate::support::Load;
+use crate::support::checker::Struck;
 use crate::support::stack::STACK;
 
 #[derive(Debug, Clone, Copy)]
@@ -29,19 +30,25 @@ const FAULTS: [Fault; 7] = [
 const LASTING: Duration = Duration::from_secs(4);
 
 pub(super) async fn suffer(mut pace: Pace, loads: &[&Load<'_>]) {
-    let tell = |what: String| loads.iter().for_each(|load| load.fault(what.clone()));
     while let Some(fault) = pace.next(&FAULTS).await {
-        tell(format!("{fault:?}"));
+        let numbers: Vec<_> = loads.iter().map(|load| load.fault(fault.struck(), format!("{fault:?}"))).collect();
         let lasting = pace.lasting(LASTING);
         // On threads of their own: the other kinds of faults go on meanwhile.
         tokio::task::spawn_blocking(move || fault.strike()).await.expect("it strikes");
         tokio::time::sleep(lasting).await;
         tokio::task::spawn_blocking(move || fault.heal()).await.expect("it heals");
-        tell(format!("{fault:?} over"));
+        loads.iter().zip(numbers).for_each(|(load, number)| load.over(number));
     }
 }
 
 impl Fault {
+    fn struck(self) -> Struck {
+        match self {
+            Self::BrokerKilled | Self::BrokerRestarted | Self::MemoryAlarm | Self::DiskAlarm => Struck::Broker,
+            Self::ApiServerKilled | Self::EtcdFrozen | Self::ControllersFrozen => Struck::Cluster,
+        }
+    }
+
     fn strike(self) {
         match self {
             Self::BrokerKilled => STACK.part("kill", "rabbitmq"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::edges::Edges;
 use super::pace::Pace;
 use super::vitals::Vitals;
+use crate::support::checker::Struck;
 use crate::support::{Dispatcher, Load, World};
 
 #[derive(Debug, Clone, Copy)]
@@ -14,9 +15,12 @@ enum Fault {
     Aborted,
     Terminated,
     Frozen,
+    /// A tenth of a processor is left to it.
+    Starved,
 }
 
-const FAULTS: [Fault; 5] = [Fault::Killed, Fault::Killed, Fault::Aborted, Fault::Terminated, Fault::Frozen];
+const FAULTS: [Fault; 6] =
+    [Fault::Killed, Fault::Killed, Fault::Aborted, Fault::Terminated, Fault::Frozen, Fault::Starved];
 const COUNT: usize = 3;
 /// A Lease lasts 6 s: some sleep through it, and some do not.
 const LASTING: Duration = Duration::from_secs(6);
@@ -62,14 +66,17 @@ impl<'a> Replicas<'a> {
     pub(super) async fn suffer(&self, mut pace: Pace, load: &Load<'_>) {
         while let Some(fault) = pace.next(&FAULTS).await {
             let (number, lasting) = match fault {
-                Fault::Frozen => (pace.below(COUNT), pace.lasting(LASTING)),
+                Fault::Frozen | Fault::Starved => (pace.below(COUNT), pace.lasting(LASTING)),
                 _ => (1 + pace.below(COUNT - 1), pace.lasting(LASTING / 4)),
             };
-            load.fault(format!("replica {number} {fault:?}"));
+            let noted = load.fault(Struck::Dispatcher, format!("replica {fault:?}"));
             self.strike(number, fault);
-            tokio::time::sleep(lasting).await;
             match fault {
-                Fault::Frozen => self.signal(number, "-CONT"),
+                Fault::Starved => self.starve(number, lasting).await,
+                _ => tokio::time::sleep(lasting).await,
+            }
+            match fault {
+                Fault::Frozen | Fault::Starved => self.signal(number, "-CONT"),
                 _ => {
                     let ended = std::mem::replace(
                         &mut self.running.lock().expect("nobody panics with it")[number],
@@ -78,7 +85,17 @@ impl<'a> Replicas<'a> {
                     self.leaving.lock().expect("nobody panics with it").push(ended);
                 }
             }
-            load.fault(format!("replica {number} back"));
+            load.over(noted);
+        }
+    }
+
+    async fn starve(&self, number: usize, lasting: Duration) {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < lasting {
+            for (signal, milliseconds) in [("-STOP", 180), ("-CONT", 20)] {
+                self.signal(number, signal);
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            }
         }
     }
 
@@ -86,7 +103,7 @@ impl<'a> Replicas<'a> {
         match fault {
             Fault::Killed => self.signal(number, "-KILL"),
             Fault::Aborted => self.signal(number, "-ABRT"),
-            Fault::Frozen => self.signal(number, "-STOP"),
+            Fault::Frozen | Fault::Starved => self.signal(number, "-STOP"),
             Fault::Terminated => self.signal(number, "-TERM"),
         }
     }
@@ -109,10 +126,10 @@ impl<'a> Replicas<'a> {
         self.vitals.lock().expect("nobody panics with it").note(at, &running[0]);
     }
 
-    /// What the first holds too much of when all is over.
+    /// What they hold too much of when all is over, beside what the first held early.
     pub(super) async fn judge(self, seed: u64) -> Option<String> {
         let Self { running, vitals, .. } = self;
         let running = running.into_inner().expect("nobody panics with it");
-        vitals.into_inner().expect("nobody panics with it").judge(seed, &running[0]).await
+        vitals.into_inner().expect("nobody panics with it").judge(seed, &running).await
     }
 }

@@ -38,6 +38,8 @@ struct State {
     met: usize,
     /// What watches on Jobs have said, for one that says it again.
     said: Vec<Bytes>,
+    /// What lists of Jobs have said.
+    lists: Vec<Bytes>,
     /// Ends the watches on Jobs that are open.
     cut: CancellationToken,
     /// Whose turn it is in the crowd.
@@ -91,6 +93,11 @@ impl ApiProxy {
             std::mem::take(&mut state.cut).cancel();
         }
         state.rules.push(rule);
+    }
+
+    /// How many lists of Jobs there were.
+    pub(crate) fn lists(&self) -> usize {
+        self.state.lock().expect("nobody panics with it").lists.len()
     }
 
     /// How many calls have met a fault since it last healed.
@@ -161,8 +168,20 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
         }
         _ => {}
     }
-    let watches_jobs = calls_of(&request).contains(&Calls::JobWatches);
-    let response = forward(request, upstream).await?;
+    let calls = calls_of(&request);
+    let (watches_jobs, lists_jobs) = (calls.contains(&Calls::JobWatches), calls.contains(&Calls::JobLists));
+    let mut response = forward(request, upstream).await?;
+    if lists_jobs && response.status().is_success() {
+        let (head, body) = response.into_parts();
+        let mut list = body.collect().await?.to_bytes();
+        let lists = &mut state.lock().expect("nobody panics with it").lists;
+        lists.push(list.clone());
+        if let Some(Fault::SaysList(number)) = fault {
+            list = lists[number].clone();
+        }
+        response =
+            Response::from_parts(head, Full::new(list).map_err(|error: Infallible| match error {}).boxed_unsync());
+    }
     match fault {
         Some(Fault::SaysLines(count)) => {
             let text = response.into_body().collect().await?.to_bytes();

@@ -2,8 +2,9 @@
 //!
 //! It sees what a producer sent and had confirmed, what the reply consumers got, and what the API server
 //! showed of the Jobs, from before the first request until everything had drained. It shares no code and no
-//! clock with the dispatcher. What no recording shows it does not judge: acknowledgements only by what
-//! they lose, and memory and sockets not at all.
+//! clock with the dispatcher, and believes what the dispatcher has written on a Job only where Kubernetes says nothing.
+//! What no recording shows it does not judge: acknowledgements only by what they lose, and not I8, that memory and
+//! sockets are bounded, which whoever has the processes looks at (`nemesis::vitals`).
 
 mod answers;
 mod drained;
@@ -17,8 +18,9 @@ mod truth;
 use std::fmt::Write;
 use std::time::Duration;
 
-pub(crate) use history::{Asked, Claim, Deadline, End, Fault, History, Mode, Sight, Told, Wish, Work};
+pub(crate) use history::{Asked, Claim, Deadline, End, Fault, History, Mode, Sight, Struck, Told, Wish, Work};
 use index::Index;
+pub(crate) use truth::digest;
 
 /// What the design promises, by its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,12 +58,20 @@ pub(crate) struct Budget {
     pub(crate) skew: Duration,
     /// How long a fault has effects after it is over: two members may hold one shard until they agree.
     pub(crate) settling: Duration,
+    /// How many deliveries of one request a fault may end: a link that is bad for seconds ends session after session.
+    pub(crate) deaths_of_a_fault: usize,
 }
 
 impl Budget {
     /// A fault may double the answers that are under way when it strikes, and no others.
     pub(crate) fn of(faults: usize, window: usize) -> Self {
-        Self { duplicates: faults * window, extra_jobs: 0, skew: Duration::from_secs(1), settling: Duration::ZERO }
+        Self {
+            duplicates: faults * window,
+            extra_jobs: 0,
+            skew: Duration::from_secs(1),
+            settling: Duration::ZERO,
+            deaths_of_a_fault: 1,
+        }
     }
 
     /// Both recordings are made by one process, which a busy machine may keep waiting.
@@ -125,5 +135,10 @@ impl History {
     pub(crate) fn duplicates(&self) -> usize {
         let index = Index::of(self);
         self.requests.iter().map(|asked| index.duplicates(asked)).sum()
+    }
+
+    /// Jobs beyond those that the requests explain.
+    pub(crate) fn extra_jobs(&self) -> usize {
+        jobs::unexplained(&Index::of(self)).iter().map(|unexplained| unexplained.extra).sum()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::stack::{STACK, root};
@@ -50,6 +50,8 @@ fn command(program: &Path, world: &World) -> Command {
 
 /// In its environment: nobody reads what it logs.
 pub(crate) const UNREAD: (&str, &str) = ("LOG", "unread");
+/// Likewise: it logs to where there is no room.
+pub(crate) const FULL_DISK: (&str, &str) = ("LOG", "full");
 
 impl Dispatcher {
     pub(super) fn start(program: &Path, world: &World, environment: &[(&str, &str)], settings: &[&str]) -> Self {
@@ -70,10 +72,18 @@ impl Dispatcher {
         }
         if environment.contains(&UNREAD) {
             command.stderr(Stdio::piped());
+        } else if environment.contains(&FULL_DISK) {
+            let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+            command.stdout(full.try_clone().expect("a second handle")).stderr(full);
         } else {
             command.stdout(file.try_clone().expect("a second handle")).stderr(file);
         }
         Self { child: command.spawn().expect("a dispatcher"), port, log }
+    }
+
+    /// What it logs where nobody has read it so far.
+    pub(crate) fn unread_log(&mut self) -> ChildStderr {
+        self.child.stderr.take().expect("it was started with UNREAD, and its log not taken yet")
     }
 
     pub(crate) fn pid(&self) -> String {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::checker::{Asked, Fault, History};
+use super::checker::{Asked, Fault, History, Struck};
 use super::{PATIENCE, Recorder, World};
 pub(crate) use chance::Chance;
 pub(crate) use figures::Recovery;
@@ -62,10 +62,15 @@ impl<'a> Load<'a> {
         Self { world, begun, asked, readers, recorder, faults: Mutex::default(), sending }
     }
 
-    /// Notes what was just done to the system.
-    pub(crate) fn fault(&self, what: impl Into<String>) {
-        let fault = Fault { at: self.begun.elapsed(), what: what.into() };
-        self.faults.lock().expect("nobody panics with it").push(fault);
+    /// Notes what is being done to the system from now on, until [`Self::over`] is told this number.
+    pub(crate) fn fault(&self, struck: Struck, what: impl Into<String>) -> usize {
+        let mut faults = self.faults.lock().expect("nobody panics with it");
+        faults.push(Fault { at: self.begun.elapsed(), over: None, struck, what: what.into() });
+        faults.len() - 1
+    }
+
+    pub(crate) fn over(&self, number: usize) {
+        self.faults.lock().expect("nobody panics with it")[number].over = Some(self.begun.elapsed());
     }
 
     /// How many answers have come.
@@ -163,19 +168,23 @@ async fn send(
 
 /// Where a request may be.
 const QUEUES: [&str; 4] = ["jobquay.requests", "jobquay.pending.default", "jobquay.pending.bulk", "jobquay.poison"];
+/// What an operator looks at.
+const ASIDE: [&str; 2] = ["jobquay.dead", "jobquay.undeliverable"];
 
 /// How many messages wait or are held unacknowledged.
 fn queued(world: &World) -> u64 {
     QUEUES.iter().map(|queue| world.broker.queue(queue)["messages"].as_u64().unwrap_or(1)).sum()
 }
 
-/// What is in a queue that should be empty.
+/// What is in a queue that should be empty, also in one that waiters overflowed to.
 fn left(world: &World) -> Vec<String> {
-    let waiting = QUEUES.iter().filter_map(|queue| {
-        let messages = world.broker.queue(queue)["messages"].clone();
-        (messages != 0).then(|| format!("{messages} messages in {queue}"))
+    let queues = world.broker.queues().into_iter().filter(|queue| !ASIDE.contains(&queue.as_str()));
+    let waiting = queues.filter_map(|queue| {
+        let messages = world.broker.queue(&queue)["messages"].clone();
+        // One that went meanwhile says nothing.
+        (!messages.is_null() && messages != 0).then(|| format!("{messages} messages in {queue}"))
     });
-    let aside = ["jobquay.dead", "jobquay.undeliverable"].into_iter().flat_map(|queue| {
+    let aside = ASIDE.into_iter().flat_map(|queue| {
         // What the broker gave up is answered as well, and kept for an operator.
         let messages = world.broker.drain(queue).into_iter();
         let strange = messages.filter(|message| message["properties"]["headers"]["jobquay-code"] != "request.poison");

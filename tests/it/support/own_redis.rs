@@ -1,6 +1,7 @@
 //! A Redis of a test's own, which can be frozen, filled and made read-only without a neighbour noticing.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
 
 use redis::aio::MultiplexedConnection;
 
@@ -9,7 +10,7 @@ use super::eventually;
 use super::stack::STACK;
 
 pub(crate) struct OwnRedis {
-    child: Child,
+    child: Mutex<Child>,
     port: u16,
     dir: std::path::PathBuf,
 }
@@ -19,7 +20,7 @@ impl OwnRedis {
         let port = free_port();
         let dir = STACK.dir.join("log").join(format!("redis-{name}-{port}"));
         std::fs::create_dir_all(&dir).expect("a folder");
-        let redis = Self { child: spawn(port, &dir, &[]), port, dir };
+        let redis = Self { child: Mutex::new(spawn(port, &dir, &[])), port, dir };
         redis.up().await;
         redis
     }
@@ -50,25 +51,36 @@ impl OwnRedis {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.child().id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill can be run").success());
     }
 
     /// Starts it anew from its saved data, which it takes so many microseconds a key to load.
-    pub(crate) async fn restart_loading(&mut self, microseconds_per_key: u32) {
+    pub(crate) async fn restart_loading(&self, microseconds_per_key: u32) {
         self.command(&["SAVE"]).await;
         self.end();
-        self.child = spawn(self.port, &self.dir, &["--key-load-delay", &microseconds_per_key.to_string()]);
+        *self.child() = spawn(self.port, &self.dir, &["--key-load-delay", &microseconds_per_key.to_string()]);
+    }
+
+    /// Starts it anew after its end, with nothing in it.
+    pub(crate) fn start_empty(&self) {
+        *self.child() = spawn(self.port, &self.dir, &[]);
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().expect("nobody panics with it")
     }
 
     pub(crate) async fn up(&self) {
         self.command(&["PING"]).await;
     }
 
-    fn end(&mut self) {
+    /// With SIGKILL.
+    pub(crate) fn end(&self) {
+        let mut child = self.child();
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// Calls are worked on one after the other, each for so long, those too whose caller has gone.
     Crowded(Duration),
+    /// Of a list of Jobs: it is what such a list was once, by its place among them.
+    SaysList(usize),
     /// Of a watch.
     Lies(Lie),
 }

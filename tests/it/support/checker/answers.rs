@@ -117,8 +117,8 @@ fn inexplicable(index: &Index<'_>, budget: &Budget, asked: &Asked) -> Option<Vio
     }
     let faults = &index.history.faults;
     let between = |before: &Told, after: &Told| {
-        let over = budget.skew + budget.settling;
-        faults.iter().any(|fault| before.at <= fault.at + over && fault.at <= after.at + budget.skew)
+        let from = before.at.saturating_sub(budget.skew + budget.settling);
+        faults.iter().any(|fault| fault.repeats_answers() && fault.was_between(from, after.at + budget.skew))
     };
     let pair = index.events(&asked.id).windows(2).find(|pair| !between(pair[0], pair[1]))?;
     let what = format!("{} was told at {:.3?} and again at {:.3?} without a fault", asked.id, pair[0].at, pair[1].at);

@@ -16,14 +16,43 @@ pub(crate) struct History {
     pub(crate) left: Vec<String>,
 }
 
-/// What stands behind the name of a fault where it ends.
-const OVER: &str = " over";
+/// Whom a fault strikes, and so what it explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Struck {
+    Dispatcher,
+    /// Or a link to it.
+    Broker,
+    Redis,
+    /// The API server and what is behind it.
+    Cluster,
+}
 
 /// What was done to the system.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
     pub(crate) at: Duration,
+    /// The same for what is done in a moment; `None` for what lasts still.
+    pub(crate) over: Option<Duration>,
+    pub(crate) struck: Struck,
     pub(crate) what: String,
+}
+
+impl Fault {
+    /// Whether it lasted at any time between these two.
+    pub(super) fn was_between(&self, from: Duration, to: Duration) -> bool {
+        self.at <= to && self.over.is_none_or(|over| over >= from)
+    }
+
+    /// Whether what is in hand then may be handed out again.
+    pub(super) fn ends_deliveries(&self) -> bool {
+        matches!(self.struck, Struck::Dispatcher | Struck::Broker)
+    }
+
+    /// Whether it may have an answer told again. Without Redis a repetition is not noticed, but it takes another fault to
+    /// repeat something.
+    pub(crate) fn repeats_answers(&self) -> bool {
+        self.struck != Struck::Redis
+    }
 }
 
 /// A request, as its producer sent it.
@@ -138,12 +167,7 @@ pub(crate) struct Claim {
 impl History {
     /// Whether something was done to Redis, or not over yet, in this time.
     pub(super) fn redis_failed(&self, from: Duration, to: Duration) -> bool {
-        let begun = |fault: &&Fault| fault.what.contains("Redis") && !fault.what.ends_with(OVER) && fault.at <= to;
-        self.faults.iter().filter(begun).any(|fault| {
-            let over = format!("{}{OVER}", fault.what);
-            let ended = self.faults.iter().find(|other| other.at >= fault.at && other.what == over);
-            ended.is_none_or(|ended| ended.at >= from)
-        })
+        self.faults.iter().any(|fault| fault.struck == Struck::Redis && fault.was_between(from, to))
     }
 }
 

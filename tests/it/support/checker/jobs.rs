@@ -8,7 +8,7 @@ use super::{Budget, Invariant, Violation};
 
 pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     let mut violations = two_live(index);
-    violations.extend(unexplained(index, budget));
+    violations.extend(too_many(index, budget));
     violations.extend(index.jobs.values().flat_map(|story| changed(index, story)));
     violations.extend(index.history.requests.iter().filter_map(|asked| unwanted(index, asked)));
     violations.extend(two_keys(index));
@@ -39,27 +39,42 @@ fn two_live(index: &Index<'_>) -> Vec<Violation> {
     violations
 }
 
+/// A key of which more Jobs were there than its requests explain.
+pub(super) struct Unexplained<'a> {
+    key: &'a str,
+    stories: Vec<&'a Story<'a>>,
+    explained: usize,
+    pub(super) extra: usize,
+}
+
 /// A key is computed once, and once more for whoever asked for that, or whose run failed or was cancelled.
-fn unexplained(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
+pub(super) fn unexplained<'a>(index: &'a Index<'_>) -> Vec<Unexplained<'a>> {
     let mut jobs: BTreeMap<&str, Vec<&Story<'_>>> = BTreeMap::new();
     for story in index.jobs.values() {
         jobs.entry(&story.first().key).or_default().push(story);
     }
-    let mut extra = 0;
-    let mut violations = Vec::new();
-    for (key, stories) in jobs {
+    let of_key = |(key, stories): (&'a str, Vec<&'a Story<'a>>)| {
         let explained = explained(index, &stories);
-        extra += stories.len().saturating_sub(explained);
-        if stories.len() > explained && extra > budget.extra_jobs {
-            let names: Vec<_> = stories.iter().map(|story| (&story.first().name, &story.first().uid)).collect();
-            violations.push(Violation {
-                invariant: Invariant::Budget,
-                requests: stories.iter().filter_map(|story| Some(story.claims().first()?.request.clone())).collect(),
-                what: format!("{} Jobs of the key {key}, where {explained} are explained: {names:?}", stories.len()),
-            });
-        }
+        let extra = stories.len().saturating_sub(explained);
+        (extra > 0).then_some(Unexplained { key, stories, explained, extra })
+    };
+    jobs.into_iter().filter_map(of_key).collect()
+}
+
+fn too_many(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
+    let all = unexplained(index);
+    if all.iter().map(|unexplained| unexplained.extra).sum::<usize>() <= budget.extra_jobs {
+        return Vec::new();
     }
-    violations
+    let violation = |Unexplained { key, stories, explained, .. }: Unexplained<'_>| {
+        let names: Vec<_> = stories.iter().map(|story| (&story.first().name, &story.first().uid)).collect();
+        Violation {
+            invariant: Invariant::Budget,
+            requests: stories.iter().filter_map(|story| Some(story.claims().first()?.request.clone())).collect(),
+            what: format!("{} Jobs of the key {key}, where {explained} are explained: {names:?}", stories.len()),
+        }
+    };
+    all.into_iter().map(violation).collect()
 }
 
 fn explained(index: &Index<'_>, stories: &[&Story<'_>]) -> usize {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::answers::told_by;
+use super::history::Struck;
 use super::index::{Index, Story};
 use super::{Budget, Invariant, Violation};
 
@@ -14,7 +15,8 @@ pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
 /// Whether a fault kept the answer in its queue: it was confirmed, and its reader came to it when the broker was back.
 fn kept_waiting(index: &Index<'_>, budget: &Budget, request: &str, released: Duration) -> bool {
     let told = index.events(request).iter().map(|told| told.at).min().unwrap_or_default();
-    index.history.faults.iter().any(|fault| fault.at + budget.settling >= released && fault.at < told)
+    let from = released.saturating_sub(budget.settling);
+    index.history.faults.iter().any(|fault| fault.struck == Struck::Broker && fault.was_between(from, told))
 }
 
 fn judge_one(index: &Index<'_>, budget: &Budget, story: &Story<'_>) -> Vec<Violation> {

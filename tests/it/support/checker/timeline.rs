@@ -9,6 +9,8 @@ use super::history::{Asked, History, Sight, Told};
 pub(super) fn of(history: &History, request: &str) -> String {
     let mut lines: Vec<(Duration, String)> =
         history.faults.iter().map(|fault| (fault.at, format!("--- {}", fault.what))).collect();
+    let over = history.faults.iter().filter_map(|fault| Some((fault.over?, format!("--- {} over", fault.what))));
+    lines.extend(over);
     for asked in history.requests.iter().filter(|asked| asked.id == request) {
         lines.extend(sent(asked));
     }

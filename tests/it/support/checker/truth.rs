@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jobquay::domain::outcome::digest;
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
 
 use super::answers::recorded;
-use super::history::{Asked, Deadline, End, Mode, Told, Wish, Work};
+use super::history::{Asked, Deadline, End, Mode, Struck, Told, Wish, Work};
 use super::index::{Index, Story};
 use super::{Budget, Invariant, Violation};
 
@@ -19,7 +20,7 @@ pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     judged.chain(two_results(index)).chain(unrecorded(index)).collect()
 }
 
-/// The delivery limit of the request queue.
+/// So many deliveries may end before the broker gives a request up: the delivery limit of its queue.
 const DELIVERIES: usize = 20;
 
 type Verdict = Result<(), (Invariant, String)>;
@@ -45,7 +46,9 @@ fn one(index: &Index<'_>, budget: &Budget, told: &Told, asked: &Asked) -> Verdic
 fn may_be_told(index: &Index<'_>, budget: &Budget, told: &Told, asked: &Asked) -> Verdict {
     let legal = match (told.state.as_str(), &asked.wish) {
         // Whoever took it in hand died, for one reason or another.
-        ("rejected", _) if told.code == "request.poison" => deaths(index, budget, asked, told) >= DELIVERIES,
+        ("rejected", _) if told.code == "request.poison" => {
+            deaths(index, budget, asked, told) * budget.deaths_of_a_fault > DELIVERIES
+        }
         ("succeeded", Wish::Cancel(_)) => true,
         (_, Wish::Cancel(_)) => false,
         ("cancelled", _) => index.is_cancelled(&asked.id),
@@ -66,8 +69,14 @@ fn may_be_told(index: &Index<'_>, budget: &Budget, told: &Told, asked: &Asked) -
 
 /// What may have ended a delivery of the request before it was answered: also what had begun before it was asked.
 fn deaths(index: &Index<'_>, budget: &Budget, asked: &Asked, told: &Told) -> usize {
-    let lasting = asked.at.saturating_sub(budget.settling)..told.at;
-    index.history.faults.iter().filter(|fault| lasting.contains(&fault.at)).count()
+    let from = asked.at.saturating_sub(budget.settling);
+    let faults = index.history.faults.iter();
+    faults.filter(|fault| fault.ends_deliveries() && fault.was_between(from, told.at)).count()
+}
+
+/// SHA-256 in hex.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 /// The bytes are those of its digest, of its parameters, and of a pod of the Job that is named.
@@ -139,7 +148,7 @@ fn cancelled(index: &Index<'_>, told: &Told, target: &str) -> Verdict {
         "finished" => states.is_empty() || states.iter().any(|state| *state != "cancelled"),
         "awaited" => true,
         // Redis did not say whether it remembers.
-        "not_found" => index.history.faults.iter().any(|fault| fault.what.contains("Redis")),
+        "not_found" => index.history.faults.iter().any(|fault| fault.struck == Struck::Redis),
         _ => false,
     };
     let what = || format!("it says {outcome:?}, and {target} was told {states:?}");

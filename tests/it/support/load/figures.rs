@@ -32,12 +32,13 @@ impl History {
         let uids: std::collections::BTreeSet<_> = self.jobs.iter().map(|sight| &sight.uid).collect();
         let sent: usize = self.requests.iter().map(|asked| asked.sent).sum();
         format!(
-            "{} requests sent {sent} times, {} of them answered, {} answers ({} duplicates) {states:?}, {} Jobs, {} faults; answered within {:.2?} (median), {:.2?} (p99), {:.2?} (last)",
+            "{} requests sent {sent} times, {} of them answered, {} answers ({} duplicates) {states:?}, {} Jobs ({} unexplained), {} faults; answered within {:.2?} (median), {:.2?} (p99), {:.2?} (last)",
             self.requests.len(),
             first.len(),
             self.events.len(),
             self.duplicates(),
             uids.len(),
+            self.extra_jobs(),
             self.faults.len(),
             at(0.5),
             at(0.99),
@@ -67,14 +68,15 @@ impl History {
         let mut owed: Vec<_> =
             self.requests.iter().filter_map(|asked| Some((asked.at, *first.get(asked.id.as_str())?))).collect();
         owed.sort();
-        let of = |fault: &crate::support::checker::Fault| {
-            let after = fault.at;
+        let of = |(what, after): (String, Duration)| {
             let next = self.events.iter().find(|told| told.at > after).map(|told| told.at - after);
             let asked_before = owed.iter().take_while(|(asked, _)| *asked < after);
             let all = asked_before.map(|(_, told)| told.saturating_sub(after)).max();
-            Recovery { fault: fault.what.clone(), next: next.unwrap_or_default(), all: all.unwrap_or_default() }
+            Recovery { fault: what, next: next.unwrap_or_default(), all: all.unwrap_or_default() }
         };
-        self.faults.iter().map(of).collect()
+        let begun = self.faults.iter().map(|fault| (fault.what.clone(), fault.at));
+        let over = self.faults.iter().filter_map(|fault| Some((format!("{} over", fault.what), fault.over?)));
+        begun.chain(over).map(of).collect()
     }
 
     /// The longest time without any answer, and what was done shortly before and in it.
