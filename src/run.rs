@@ -24,7 +24,7 @@ use crate::members::Membership;
 use crate::overdue::{self, Clock};
 use crate::queue::{Consumer, Overflow, Parking, PoisonConsumer, publisher};
 use crate::reply::{Exchange, Replies, Silent};
-use crate::rules::Keeper;
+use crate::rules::{self, Keeper};
 use crate::shutdown::Signals;
 use crate::slots::Slots;
 use crate::telemetry::chain;
@@ -56,105 +56,37 @@ async fn start(
     stop: &CancellationToken,
     closed: &CancellationToken,
 ) -> anyhow::Result<Tasks> {
-    let metrics = Metrics::default();
-    let clients = Clients::connect(&config.kubernetes).await.context("cannot reach a cluster")?;
-    info!(configuration = %clients.origin, server = clients.server, namespace = clients.namespace, "cluster");
-    let store = Arc::new(
-        Store::new(&config.cache, &config.results, health.clone(), metrics.clone())
-            .context("`cache.url` cannot be used")?,
-    );
-    let name = |role: &str| format!("jobquay {} {role}", config.instance);
-    let (publisher, publishing) = publisher(config.amqp.clone(), name("publish"), health.clone(), metrics.clone());
-    let (joiner, joining) = joiner(&clients, config.kubernetes.call_timeout);
-    let jobs = Jobs::new(
-        clients.clone(),
-        config.kubernetes.call_timeout,
-        config.kubernetes.concurrency,
-        joiner,
-        metrics.clone(),
-    );
-    let (keeper, rules) = Keeper::open(config, jobs.clone(), health.clone(), metrics.clone())
-        .await
-        .context("cannot use the policy file")?;
-    let replies = Arc::new(Replies {
-        publisher,
-        source: event::source(&config.instance),
-        exchange: config.events.exchange.clone().map(Exchange::new),
-        silent: Silent::default(),
-        public_url: config.http.public_url.clone(),
-        inline_max: config.results.inline_max,
-        metrics: metrics.clone(),
-    });
-    let weights = config.lanes.iter().map(|(lane, weight)| (lane.clone(), weight.get())).collect();
-    let leases = Leases::new(&clients, config.kubernetes.call_timeout, config.members.lease, &config.instance);
-    let (lease, renew) = (config.members.lease, config.members.renew);
-    let (membership, duty) = Membership::new(leases, lease, renew, health.clone(), metrics.clone());
-    let lanes = Lanes::new(config.limits.in_flight.map(NonZeroU32::get), weights);
-    let slots = Slots::new(lanes, duty.clone(), metrics.clone());
-    let parking = Parking::new(&config.amqp, replies.publisher.clone());
-    let overflow = Arc::new(Overflow::new(config.amqp.clone(), name("overflow"), replies.publisher.clone()));
-    let intake = Arc::new(Intake {
-        rules: rules.clone(),
-        store: Arc::clone(&store),
-        jobs: jobs.clone(),
-        gate: Gate::new(config.kubernetes.concurrency),
-        replies: Arc::clone(&replies),
-        overflow: Arc::clone(&overflow),
-        parking,
-        creating: SingleFlight::default(),
-        familiar: Familiar::default(),
-        slots: slots.clone(),
-        max_body: config.intake.max_body,
-        default_reply: config.replies.default.clone(),
-        metrics: metrics.clone(),
-        stop: stop.clone(),
-    });
-    let completion = Arc::new(Completion {
-        jobs,
-        store: Arc::clone(&store),
-        replies,
-        overflow,
-        rules,
-        default_reply: config.replies.default.clone(),
-        grace: config.results.grace,
-        at_work: Completion::permits(),
-        room: Completion::room(),
-        metrics: metrics.clone(),
-    });
-    let consumer = Consumer {
-        config: config.amqp.clone(),
-        exchange: config.events.exchange.clone(),
-        lanes: config.lanes.keys().cloned().collect(),
-        name: name("consume"),
-        health: health.clone(),
-        metrics: metrics.clone(),
-    };
-
-    let poison = PoisonConsumer { config: config.amqp.clone(), name: name("poison"), metrics: metrics.clone() };
-
     let mut tasks = Tasks::default();
-    let store_at_start = Arc::clone(&store);
+    let edges = Edges::connect(config, health, stop, &mut tasks).await?;
     if let Some(address) = config.http.listen {
         let listener = http::listen(address).await?;
-        let exposition = Exposition::new(&metrics, health.clone());
-        let pages =
-            Pages { health: health.clone(), exposition, store, serves_results: config.http.public_url.is_some() };
+        let pages = Pages {
+            health: health.clone(),
+            exposition: Exposition::new(&edges.metrics, health.clone()),
+            store: Arc::clone(&edges.store),
+            serves_results: config.http.public_url.is_some(),
+        };
         tasks.spawn(HTTP, http::serve(listener, pages, closed.clone()));
     }
-    tasks.spawn("publisher", publishing);
-    tasks.spawn("joiner", joining);
-    tasks.spawn("rules", keeper.run(stop.clone()));
+    let leases = Leases::new(&edges.clients, config.kubernetes.call_timeout, config.members.lease, &config.instance);
+    let (lease, renew) = (config.members.lease, config.members.renew);
+    let (membership, duty) = Membership::new(leases, lease, renew, health.clone(), edges.metrics.clone());
+    let weights = config.lanes.iter().map(|(lane, weight)| (lane.clone(), weight.get())).collect();
+    let lanes = Lanes::new(config.limits.in_flight.map(NonZeroU32::get), weights);
+    let slots = Slots::new(lanes, duty.clone(), edges.metrics.clone());
     tasks.spawn("slots", slots.clone().run(stop.clone()));
-    let clock = Clock::new(clients.time.clone());
+    let intake = edges.intake(config, slots.clone(), stop.clone());
+    let completion = edges.completion(config);
+
+    let clock = Clock::new(edges.clients.time.clone());
     let (see, successes) = successes();
-    let pods = watch_pods(&clients).inspect(see);
-    let overdue = overdue::run(clock.clone(), completion.jobs.clone(), pods, duty.clone(), stop.clone());
-    tasks.spawn("clock", overdue);
+    let pods = watch_pods(&edges.clients).inspect(see);
+    tasks.spawn("clock", overdue::run(clock.clone(), edges.jobs.clone(), pods, duty.clone(), stop.clone()));
     // Others take over only when nothing is at work here any more.
     let leave = CancellationToken::new();
     tasks.spawn("members", membership.run(leave.clone()));
-    let known = completion.jobs.clone();
-    let sightings = watch(&clients, health.clone()).inspect(move |sighted| {
+    let known = edges.jobs.clone();
+    let sightings = watch(&edges.clients, health.clone()).inspect(move |sighted| {
         slots.observe(sighted);
         known.observe(sighted);
         clock.observe(sighted);
@@ -166,19 +98,117 @@ async fn start(
             drop(leaves);
         }
     });
+    let poison =
+        PoisonConsumer { config: config.amqp.clone(), name: name(config, "poison"), metrics: edges.metrics.clone() };
     tasks.spawn("undertaker", {
         let (stop, intake) = (stop.clone(), Arc::clone(&intake));
         async move { poison.run(stop, |delivery| Arc::clone(&intake).handle(delivery)).await }
     });
+    let consumer = Consumer {
+        config: config.amqp.clone(),
+        exchange: config.events.exchange.clone(),
+        lanes: config.lanes.keys().cloned().collect(),
+        name: name(config, "consume"),
+        health: health.clone(),
+        metrics: edges.metrics.clone(),
+    };
     tasks.spawn("intake", {
         let stop = stop.clone();
         async move { consumer.run(stop, move |handful| Arc::clone(&intake).handle_handful(handful)).await }
     });
     // Only to know from the start whether it is there; the log says so when it is not.
-    if let Err(reason) = store_at_start.ping().await {
+    if let Err(reason) = edges.store.ping().await {
         warn!(reason, "Redis is away: every lookup is a miss until it is back");
     }
     Ok(tasks)
+}
+
+/// What the broker's operator sees a connection by.
+fn name(config: &Config, role: &str) -> String {
+    format!("jobquay {} {role}", config.instance)
+}
+
+/// What both ways meet.
+struct Edges {
+    clients: Clients,
+    jobs: Jobs,
+    store: Arc<Store>,
+    replies: Arc<Replies>,
+    overflow: Arc<Overflow>,
+    rules: rules::Current,
+    metrics: Metrics,
+}
+
+impl Edges {
+    /// Connects them; what has a task of its own is at work from then on.
+    async fn connect(
+        config: &Config,
+        health: &Health,
+        stop: &CancellationToken,
+        tasks: &mut Tasks,
+    ) -> anyhow::Result<Self> {
+        let metrics = Metrics::default();
+        let clients = Clients::connect(&config.kubernetes).await.context("cannot reach a cluster")?;
+        info!(configuration = %clients.origin, server = clients.server, namespace = clients.namespace, "cluster");
+        let store = Store::new(&config.cache, &config.results, health.clone(), metrics.clone())
+            .context("`cache.url` cannot be used")?;
+        let call_timeout = config.kubernetes.call_timeout;
+        let (joiner, joining) = joiner(&clients, call_timeout);
+        let jobs = Jobs::new(clients.clone(), call_timeout, config.kubernetes.concurrency, joiner, metrics.clone());
+        let (keeper, rules) = Keeper::open(config, jobs.clone(), health.clone(), metrics.clone())
+            .await
+            .context("cannot use the policy file")?;
+        let amqp = &config.amqp;
+        let (publisher, publishing) = publisher(amqp.clone(), name(config, "publish"), health.clone(), metrics.clone());
+        let overflow = Arc::new(Overflow::new(amqp.clone(), name(config, "overflow"), publisher.clone()));
+        let replies = Arc::new(Replies {
+            publisher,
+            source: event::source(&config.instance),
+            exchange: config.events.exchange.clone().map(Exchange::new),
+            silent: Silent::default(),
+            public_url: config.http.public_url.clone(),
+            inline_max: config.results.inline_max,
+            metrics: metrics.clone(),
+        });
+        tasks.spawn("publisher", publishing);
+        tasks.spawn("joiner", joining);
+        tasks.spawn("rules", keeper.run(stop.clone()));
+        Ok(Self { clients, jobs, store: Arc::new(store), replies, overflow, rules, metrics })
+    }
+
+    fn intake(&self, config: &Config, slots: Slots, stop: CancellationToken) -> Arc<Intake> {
+        Arc::new(Intake {
+            rules: self.rules.clone(),
+            store: Arc::clone(&self.store),
+            jobs: self.jobs.clone(),
+            gate: Gate::new(config.kubernetes.concurrency),
+            replies: Arc::clone(&self.replies),
+            overflow: Arc::clone(&self.overflow),
+            parking: Parking::new(&config.amqp, self.replies.publisher.clone()),
+            slots,
+            creating: SingleFlight::default(),
+            familiar: Familiar::default(),
+            max_body: config.intake.max_body,
+            default_reply: config.replies.default.clone(),
+            metrics: self.metrics.clone(),
+            stop,
+        })
+    }
+
+    fn completion(&self, config: &Config) -> Arc<Completion> {
+        Arc::new(Completion {
+            jobs: self.jobs.clone(),
+            store: Arc::clone(&self.store),
+            replies: Arc::clone(&self.replies),
+            overflow: Arc::clone(&self.overflow),
+            rules: self.rules.clone(),
+            default_reply: config.replies.default.clone(),
+            grace: config.results.grace,
+            at_work: Completion::permits(),
+            room: Completion::room(),
+            metrics: self.metrics.clone(),
+        })
+    }
 }
 
 const HTTP: &str = "http";

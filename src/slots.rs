@@ -3,21 +3,22 @@
 //!
 //! Nothing here is durable: a request that waits is still unacknowledged in its lane's queue.
 
-use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroU32;
+mod rates;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Sighted;
 use crate::domain::job;
-use crate::domain::lanes::{Candidate, Lanes, Rate, Ticket};
+use crate::domain::lanes::{Candidate, Lanes, Ticket};
 use crate::members::Duty;
 use crate::queue::LANE_PREFETCH;
 use crate::telemetry::metrics::Metrics;
+use rates::Rates;
 
 /// While somebody waits, what time alone frees is given this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -47,9 +48,6 @@ struct State {
     waiting: BTreeMap<Ticket, Waiting>,
 }
 
-/// By producer: its rate, among how many members it is divided, and what is left of it here.
-type Rates = HashMap<String, (Rate, u32, DefaultDirectRateLimiter)>;
-
 #[derive(Debug)]
 struct Waiting {
     wake: oneshot::Sender<Turn>,
@@ -77,7 +75,7 @@ pub struct Slot {
 
 impl Slots {
     pub fn new(lanes: Lanes, duty: Duty, metrics: Metrics) -> Self {
-        let state = State { lanes, rates: Rates::new(), waiting: BTreeMap::new() };
+        let state = State { lanes, rates: Rates::default(), waiting: BTreeMap::new() };
         let (known, waits) = (watch::Sender::new(false), Notify::new());
         Self(Arc::new(Shared { state: Mutex::new(state), known, waits, duty, metrics }))
     }
@@ -91,7 +89,7 @@ impl Slots {
                 while !self.state().waiting.is_empty() {
                     tokio::time::sleep(TICK).await;
                     self.give();
-                    self.make_room(&mut crowded);
+                    self.thin_out(&mut crowded);
                 }
             }
         };
@@ -100,7 +98,7 @@ impl Slots {
 
     /// The broker hands over no more of a lane than it may have in hand: where all of that is held up while a slot is free,
     /// others come into the place of a part of it.
-    fn make_room(&self, since: &mut Option<Instant>) {
+    fn thin_out(&self, since: &mut Option<Instant>) {
         let mut state = self.state();
         let crowd = state.lanes.crowd(LANE_PREFETCH.into());
         if crowd.is_empty() {
@@ -151,7 +149,7 @@ impl Slots {
         if !state.lanes.take(ticket, candidate) {
             return None;
         }
-        if !admits(&mut state.rates, candidate, members) {
+        if !state.rates.admit(candidate, members) {
             state.lanes.release(ticket);
             return None;
         }
@@ -247,7 +245,7 @@ impl Slots {
 impl State {
     fn next(&mut self, members: u32) -> Option<Ticket> {
         let rates = &mut self.rates;
-        self.lanes.next(|candidate| admits(rates, candidate, members))
+        self.lanes.next(|candidate| rates.admit(candidate, members))
     }
 
     /// Hands the turn back where nobody waits for it any more.
@@ -257,27 +255,6 @@ impl State {
             None => Some(turn),
         }
     }
-}
-
-/// Whether the producer's rate admits one Job more; asked only when everything else does, since it counts.
-/// Requests come to all members alike, so each gets the same part of the rate.
-fn admits(rates: &mut Rates, candidate: &Candidate, members: u32) -> bool {
-    let Some(rate) = candidate.rate else { return true };
-    let producer = candidate.occupant.producer.clone().unwrap_or_default();
-    let fresh = || (rate, members, limiter(rate, members));
-    let known = rates.entry(producer).or_insert_with(fresh);
-    if (known.0, known.1) != (rate, members) {
-        *known = fresh();
-    }
-    known.2.check().is_ok()
-}
-
-/// One member's part: evenly spread, and as many at once as one period allows, at least one.
-fn limiter(rate: Rate, members: u32) -> DefaultDirectRateLimiter {
-    let each = (rate.per / rate.count.get()).saturating_mul(members).max(Duration::from_nanos(1));
-    let burst = NonZeroU32::new(rate.count.get().div_ceil(members.max(1))).unwrap_or(NonZeroU32::MIN);
-    let quota = Quota::with_period(each).expect("a period of at least a nanosecond").allow_burst(burst);
-    RateLimiter::direct(quota)
 }
 
 impl Slot {

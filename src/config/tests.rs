@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn load(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<(Layered, Config), Error> {

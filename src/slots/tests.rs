@@ -1,7 +1,10 @@
+use std::num::NonZeroU32;
+
 use jiff::Timestamp;
 
 use super::*;
 use crate::domain::lanes::Occupant;
+use crate::domain::lanes::Rate;
 
 fn at(order: u64) -> Ticket {
     Ticket { since: Timestamp::UNIX_EPOCH, order }
