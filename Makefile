@@ -1,7 +1,7 @@
 # `make` prints the targets. Variables pass through, as in `make up TEMPLATES=my-templates DISPATCHER=0`.
 stack := deploy/local/stack
 
-.PHONY: help up down status demo test test-crashes test-faults soak test-clients test-brokers test-upgrade bench bench-quick fuzz check-docs
+.PHONY: help up down status demo test test-crashes test-faults soak test-clients test-brokers test-upgrade test-mutations bench bench-quick fuzz check-docs
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ test: ## all checks and all tests, on real parts
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features crash-points -- -D warnings
-	cargo clippy --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target/fuzz-check -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	cargo build --bin jobquay
 	@deploy/local/test-clients go rust
@@ -74,6 +74,11 @@ bench-quick: ## a few of these in three minutes; fails where a change has lost s
 PREVIOUS ?= HEAD^
 test-upgrade: ## the build of PREVIOUS and this one take turns under load, up, down and up again
 	PREVIOUS='$(PREVIOUS)' deploy/local/test-upgrade
+
+# MISTAKES selects by parts of names, as in MISTAKES='tells owns'.
+MISTAKES ?=
+test-mutations: ## dispatchers with one mistake each (tests/mutations), of which the tests must see every one
+	deploy/local/test-mutations $(MISTAKES)
 
 # Needs a nightly compiler and `cargo install cargo-fuzz`.
 FUZZ_SECONDS ?= 60

@@ -167,6 +167,7 @@ async fn unharmed(world: &World, dispatcher: &Dispatcher, producer: &mut Produce
 
 /// The client cannot read a short string that is not UTF-8, and its connection dies of it.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: make test-faults"]
 async fn what_no_client_can_parse_is_parked_and_its_neighbours_are_answered() {
     let world = World::new("unparseable").await;
     let dispatcher = world.dispatcher().await;
