@@ -19,6 +19,11 @@ pub(crate) struct Dispatcher {
 /// The program that these tests are about.
 pub(crate) const THIS_BUILD: &str = env!("CARGO_BIN_EXE_jobquay");
 
+/// The same, or what `JOBQUAY_BUILD` puts in its place (deploy/local/test-mutations).
+pub(super) fn build_under_load() -> PathBuf {
+    std::env::var_os("JOBQUAY_BUILD").map_or_else(|| PathBuf::from(THIS_BUILD), PathBuf::from)
+}
+
 /// The command with the world's addresses as its environment; a test adds what it is about.
 pub(crate) fn jobquay(world: &World) -> Command {
     command(Path::new(THIS_BUILD), world)

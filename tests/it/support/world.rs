@@ -12,7 +12,7 @@ use kube::{Api, Client, Config};
 use serde_json::json;
 
 use super::broker::Broker;
-use super::dispatcher::THIS_BUILD;
+use super::dispatcher::build_under_load;
 use super::hold::Hold;
 use super::stack::STACK;
 use super::{Dispatcher, Producer, Recorder, eventually};
@@ -104,7 +104,7 @@ impl World {
 
     /// A dispatcher that may not be ready for long: the parts that it needs may be away.
     pub(crate) fn dispatcher_begun(&self, environment: &[(&str, &str)], settings: &[&str]) -> Dispatcher {
-        Dispatcher::start(Path::new(THIS_BUILD), self, environment, settings)
+        Dispatcher::start(&build_under_load(), self, environment, settings)
     }
 
     pub(crate) async fn producer(&self) -> Producer {
