@@ -6,8 +6,9 @@
 //!                                               └ miss ▸ create the Job, or join the one that runs ▸ ack
 //! ```
 //!
-//! A delivery is acknowledged only when its answer was confirmed, when a Job exists that this request's
-//! waiter stands on, or when it was confirmed into its lane, from where it comes back here.
+//! A delivery is acknowledged only when its answer was confirmed or set aside for an operator, when a Job exists that
+//! this request's waiter stands on or whose queue it is in, or when it was confirmed into its lane, from where it comes
+//! back here.
 //! Before that, nothing is lost by a crash; after it, nothing is owed here.
 
 mod answers;

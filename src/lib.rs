@@ -17,20 +17,22 @@
 //!
 //! # What always holds
 //!
-//! - A delivery is acknowledged only after its event was confirmed and not returned, after a Job
-//!   exists that its waiter stands on, or after it was confirmed into its lane.
+//! - A delivery is acknowledged only after its event was confirmed and not returned, or set aside for an operator;
+//!   after a Job exists that its waiter stands on, or whose queue it is in; or after it was confirmed into its lane
+//!   or into `jobquay.dead`.
 //! - Creating the Job is the lock: one name per key.
 //! - A Job is released only after its events were confirmed, and only at the resource version at which
 //!   its waiters were read.
-//! - A hit returns only bytes that a successful Job of exactly that key wrote.
+//! - A hit returns only bytes that a successful Job of exactly that key wrote, as far as Redis can be trusted.
 //!
 //! # Reading order
 //!
 //! [`intake`] and [`completion`] are the two ways; [`domain`] holds the rules they ask, without any
-//! I/O; [`queue`], [`cache`] and [`cluster`] are the edges; [`run`] joins them. Beside the two ways stand
-//! [`slots`] (who may begin a Job), [`overdue`] (which Job has taken too long) and [`rules`] (templates and
-//! policies, followed as they change) and [`members`] (which part of the completions is this process's). [`cli`] is the outside, and [`schema`] writes down what can be asked
-//! and what is answered.
+//! I/O; [`queue`], [`cache`] and [`cluster`] are the edges, and [`reply`] is the way of an answer through the first;
+//! [`run`] joins them. Beside the two ways stand [`slots`] (who may begin a Job), [`overdue`] (which Job has taken
+//! too long), [`rules`] (templates and policies, followed as they change, from [`files`]) and [`members`] (which part
+//! of the completions is this process's). [`cli`] and [`http`] are the outside, [`telemetry`] is what is told of all
+//! this, and [`schema`] writes down what can be asked and what is answered.
 
 pub mod backoff;
 pub mod cache;

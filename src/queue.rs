@@ -1,7 +1,7 @@
 //! The edge to RabbitMQ (AMQP 0-9-1).
 //!
-//! Two connections, because a broker in alarm stops reading from one that publishes, and the acks on
-//! it would stop too. Nothing outside this module sees a channel. There is no automatic recovery: on
+//! What publishes has a connection of its own, because a broker in alarm stops reading from it, and acks on it would
+//! stop too; so have consuming, the queue of what was given up, and each look into an overflow queue. Nothing outside this module sees a channel. There is no automatic recovery: on
 //! any error, timeout or unasked-for end a whole session is built anew.
 
 mod acks;
@@ -37,7 +37,7 @@ pub use sources::LANE_PREFETCH;
 pub const REQUESTS: &str = "jobquay.requests";
 /// Where the broker puts requests that were delivered too often.
 pub const POISON: &str = "jobquay.poison";
-/// What could be neither answered nor run.
+/// What could not be told of its refusal, and copies of what was given up.
 pub const DEAD: &str = "jobquay.dead";
 /// Answers whose reply queue did not take them.
 pub const UNDELIVERABLE: &str = "jobquay.undeliverable";
@@ -71,8 +71,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the queue that was asked for is not there.
-    pub fn is_missing_queue(&self) -> bool {
+    /// Whether the queue or exchange that was asked for is not there.
+    pub fn is_not_found(&self) -> bool {
         self.is_soft(AMQPSoftError::NOTFOUND)
     }
 

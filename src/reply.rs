@@ -35,7 +35,7 @@ pub struct Replies {
     pub publisher: Publisher,
     /// As [`crate::domain::event::source`] makes it.
     pub source: String,
-    /// The topic exchange that gets every event.
+    /// The topic exchange that is sent events of all kinds.
     pub exchange: Option<Exchange>,
     pub silent: Silent,
     pub public_url: Option<String>,

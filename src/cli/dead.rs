@@ -94,7 +94,7 @@ impl Dead {
         let name = self.queue.name();
         let mut reader = match AsideReader::open(connection, name).await {
             Ok(reader) => reader,
-            Err(error) if error.is_missing_queue() => {
+            Err(error) if error.is_not_found() => {
                 return Err((Exit::Unreachable, anyhow::anyhow!("there is no queue {name}; see `jobquay check`")));
             }
             Err(error) => {

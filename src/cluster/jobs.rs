@@ -20,8 +20,8 @@ use crate::domain::manifest::OPEN;
 use crate::domain::namespaces::Namespaces;
 use crate::telemetry::metrics::Metrics;
 
-/// A miss holds for so long: an ended Job stands for at least 30 s, so within these no Job of the key can
-/// have come and gone.
+/// A miss holds for so long: an ended Job stands for at least 30 s, so within these no Job of the key can have come and
+/// gone, unless somebody deletes it, as a handler that finds it in its way does (docs/model.md).
 const LOOKUP_HOLDS: Duration = Duration::from_secs(5);
 
 /// The one call that puts a request on a Job that was not there.

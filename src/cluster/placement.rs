@@ -1,5 +1,5 @@
-//! A request's claim to a place at a Job, how it is found one, and what comes of it. The letters are those of the rules for a
-//! create that the API server answered with "already exists" (see [`crate::domain::job::Standing`]).
+//! A request's claim to a place at a Job, how it is found one, and what comes of it. What a Job that was there already means
+//! is [`crate::domain::job::Standing`]'s to say.
 
 use std::time::Instant;
 
@@ -22,18 +22,18 @@ pub enum Placement {
         uid: String,
     },
     Joined,
-    /// (d) It was answered; only the acknowledgement was lost.
+    /// It was answered; only the acknowledgement was lost.
     Answered,
     /// This request was cancelled, and its mark stands on the Job.
     Cancelled(String),
-    /// (a) Somebody else's object holds the name.
+    /// Somebody else's object holds the name.
     Foreign {
         name: String,
         why: String,
     },
-    /// (b) The Job is going away.
+    /// The Job is going away.
     Terminating,
-    /// (f) It has changed or gone since it was read.
+    /// It has changed or gone since it was read.
     Moved,
     /// There is none to join.
     Gone,
@@ -41,7 +41,7 @@ pub enum Placement {
     Undecided,
     /// This Job will not be created, now or later: it cannot be rendered, or the API server refuses it.
     Denied(Rejection),
-    /// (e) The Job has answered everyone it owed, and not this request.
+    /// The Job has answered everyone it owed, and not this request.
     Ended {
         uid: String,
     },

@@ -92,7 +92,7 @@ impl Completion {
         };
         let found = match open.rest(trusts).await {
             Ok(found) => found,
-            Err(error) if error.is_missing_queue() => {
+            Err(error) if error.is_not_found() => {
                 error!(
                     job.name = sighting.name,
                     owed, "the overflow queue was removed, and with it the addresses of those in it"

@@ -51,18 +51,18 @@ pub fn is_running(job: &Job) -> bool {
 /// What stands in the way of a create that the API server answered with "already exists".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// (a) Somebody else's object under our name; never touched.
+    /// Somebody else's object under our name; never touched.
     Foreign { why: String },
-    /// (b) It is going away.
+    /// It is going away.
     Terminating,
-    /// (c) It owes answers still, running or ended: one more can be added. A waiter of the same id may wait there
+    /// It owes answers still, running or ended: one more can be added. A waiter of the same id may wait there
     /// already, and may be of this very request, which is `owed` its answer then.
     Joinable { uid: String, finalizer_index: usize, already_waiting: bool, owed: bool, ended: bool, load: Load },
     /// This very request was cancelled on it.
     Cancelled { reason: String },
-    /// (d) It has answered this very request; only the acknowledgement was lost.
+    /// It has answered this very request; only the acknowledgement was lost.
     Answered,
-    /// (e) It has answered everyone it owed, and not us.
+    /// It has answered everyone it owed, and not us.
     Ended { uid: String },
 }
 

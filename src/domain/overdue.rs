@@ -72,7 +72,7 @@ pub enum Kind {
 /// What a look at a Job came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
-    /// To be looked at again at that time, if nothing happens before; `None`: no clock runs.
+    /// Until that time, if nothing happens before; `None`: no clock runs.
     InTime(Option<Timestamp>),
     /// It has no pod, which may be for good: its events tell. Until then the limit holds.
     Odd {

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The fixed words of `error.code` in a `rejected` event; also a metric label.
+/// The fixed words of `error.code` in a `rejected` event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "RejectionCode")]
 pub enum Code {
@@ -18,7 +18,7 @@ pub enum Code {
     /// The body is larger than `intake.max_body`, or has more than 10000 arrays and objects.
     #[serde(rename = "request.too_large")]
     TooLarge,
-    /// It was delivered as often as the queue allows, and whatever took it in hand died.
+    /// It was delivered as often as the queue allows, and whatever took it in hand died; or its handling panicked.
     #[serde(rename = "request.poison")]
     Poison,
     /// There is no such template.
@@ -66,7 +66,7 @@ impl Code {
     }
 }
 
-/// A refusal that the producer is told of. It is final: the same message would be refused again.
+/// A refusal that the producer is told of. It is final: nothing here tries the request again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     pub code: Code,

@@ -171,7 +171,7 @@ impl Intake {
                 quest.patience.wait(&self.stop).await?;
             }
             Ok(Placement::TooSlow) => {
-                if quest.makes_room() && self.park(quest).await.is_ok() {
+                if quest.may_be_parked() && self.park(quest).await.is_ok() {
                     return Ok(Some(Decision::Parked));
                 }
             }
@@ -212,7 +212,7 @@ impl Intake {
                     return Ok(Some(Decision::Failed(Box::new(failure))));
                 }
                 let of_cluster = matches!(&error, Unplaced::Cluster(error) if error.quota().is_none());
-                if of_cluster && quest.makes_room() && self.park(quest).await.is_ok() {
+                if of_cluster && quest.may_be_parked() && self.park(quest).await.is_ok() {
                     return Ok(Some(Decision::Parked));
                 }
                 self.pause(quest, error).await?;
@@ -265,7 +265,7 @@ impl Intake {
     /// meanwhile: its end is to be told.
     async fn hold_back(&self, quest: &mut Quest<'_>) -> Result<Option<Decision>, Unsettled> {
         quest.slot = None;
-        if quest.makes_room() && self.park(quest).await.is_ok() {
+        if quest.may_be_parked() && self.park(quest).await.is_ok() {
             return Ok(Some(Decision::Parked));
         }
         quest.patience.wait(&self.stop).await?;

@@ -167,7 +167,7 @@ impl<'a> Quest<'a> {
 
     /// Whether it is to wait in its lane for the API server: in hand, it and its like would keep out those that the cache
     /// can answer. Also without that lane's queue it waits.
-    pub(super) fn makes_room(&self) -> bool {
+    pub(super) fn may_be_parked(&self) -> bool {
         !self.request.parked && self.patience.has_lasted(ROOM_AFTER)
     }
 

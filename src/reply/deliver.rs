@@ -7,7 +7,7 @@ use super::Replies;
 use crate::backoff::Backoff;
 use crate::queue::{Error, Message, Receipt};
 
-/// A full reply queue gets this many tries, over about half a minute.
+/// A full reply queue gets this many more tries, over 8 to 16 s.
 const REFUSALS: u32 = 8;
 /// One of which the broker says nothing gets this many, each of `amqp.confirm_timeout`; one that was silent before gets one.
 const SILENCES: u32 = 3;

@@ -1,4 +1,4 @@
-//! The topic exchange that gets every event, whoever listens there.
+//! The topic exchange that is sent events of all kinds, whoever listens there: best effort.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -79,7 +79,7 @@ fn channels(states: &[Value]) -> Value {
         },
         "events": {
             "address": "job.{state}.{template}",
-            "description": "The topic exchange of the setting `events.exchange`, where it is set. It gets every event; its address is the routing key.",
+            "description": "The topic exchange of the setting `events.exchange`, where it is set. It is sent events of all kinds, best effort: one that it does not take is not kept, and after it none is sent for 60 s. Its address is the routing key.",
             "parameters": {
                 "state": {"enum": states},
                 "template": {"description": "The template's name, or `inline`; `unknown` where the request was not understood so far."},
@@ -90,7 +90,7 @@ fn channels(states: &[Value]) -> Value {
             }, "bindingVersion": "0.3.0"}},
         },
         "poison": queue(POISON, "Requests that the broker gave up after too many deliveries. The dispatcher consumes it and answers them `rejected` with `request.poison`.", &["request", "cloudEventRequest"]),
-        "dead": queue(DEAD, "Requests that could be neither answered nor run, for an operator.", &["deadRequest"]),
+        "dead": queue(DEAD, "Requests that could not be told of their refusal, and copies of those that were given up, for an operator.", &["deadRequest"]),
         "undeliverable": queue(UNDELIVERABLE, "Events whose reply queue did not take them, for an operator.", &["undeliverableEvent"]),
     })
 }
@@ -114,7 +114,7 @@ fn operations() -> Value {
     json!({
         "takeRequest": {
             "action": "receive", "channel": {"$ref": "#/channels/requests"},
-            "summary": "A request is answered with one event that ends it, and where it asks for `events: all` with others before.",
+            "summary": "A request is answered with an event that ends it, which can come twice; where it asks for `events: all`, others may come too.",
             "messages": on("requests", &["request", "cloudEventRequest"]),
             "bindings": {"amqp": {"ack": true, "bindingVersion": "0.3.0"}},
             "reply": {
@@ -123,8 +123,8 @@ fn operations() -> Value {
                 "messages": on("replies", &["event"]),
             },
         },
-        "tellEveryone": send("events", &["event"], "Every event, also those that end nothing."),
-        "bury": send("dead", &["deadRequest"], "A request that cannot be read and names no reply queue."),
+        "tellEveryone": send("events", &["event"], "Events of all kinds, best effort, also those that end nothing."),
+        "bury": send("dead", &["deadRequest"], "A request that was refused and could not be told so, that was given up, or that somebody else put into a lane."),
         "setAside": send("undeliverable", &["undeliverableEvent"], "An event that its reply queue did not take."),
     })
 }
@@ -153,10 +153,18 @@ fn messages(request: &Value, cloud_event: &Value, event: &Value) -> Value {
         "tracestate": {"type": "string"},
     });
     let reason = json!({"type": "string", "description": "A sentence for a person."});
-    let buried = with(
+    let mut buried = with(
         &asked,
-        &json!({"jobquay-code": {"type": "string", "description": "As `error.code` of an event."}, "jobquay-reason": reason}),
+        &json!({
+            "jobquay-code": {"type": "string", "description": "As `error.code` of an event."},
+            "jobquay-reason": reason,
+            "jobquay-time": {"type": "string", "format": "date-time"},
+            "jobquay-user-id": {"type": "string", "description": "The producer: the property user_id of the request."},
+            "jobquay-content-encoding": {"type": "string", "description": "Of the request."},
+        }),
     );
+    // The broker takes no other user's name from a dispatcher.
+    buried.as_object_mut().expect("it is made as an object").remove("userId");
     let aside = with(
         &told,
         &json!({"jobquay-reply-to": {"type": "string", "description": "Where it was to go."}, "jobquay-reason": reason}),

@@ -22,7 +22,6 @@ struct State {
     /// When the watch on each namespace failed that has shown nothing since.
     failing_watches: Mutex<BTreeMap<String, Instant>>,
     problems: Mutex<Vec<String>>,
-    /// Members and shards owned.
     share: Mutex<Share>,
 }
 

@@ -103,7 +103,7 @@ impl Exposition {
         registry.register("jobs_created", "Jobs created", m.jobs_created);
         registry.register("jobs_joined", "Requests that joined a Job that was there", m.jobs_joined);
         registry.register("conflicts", "Creates and patches that met another state than expected", m.conflicts);
-        registry.register("events_published", "Events by what the broker said to them", m.events_published);
+        registry.register("events_published", "Messages by what the broker said to them", m.events_published);
         registry.register("events_undeliverable", "Events whose reply queue did not take them", m.undeliverable);
         registry.register("requests_dead", "Messages put into the dead queue", m.dead);
         registry.register(
@@ -113,7 +113,7 @@ impl Exposition {
         );
         registry.register("undecodable_waiters", "Waiters on Jobs that could not be read", m.undecodable_waiters);
         registry.register("reconnects", "Sessions that had to be built anew", m.reconnects);
-        registry.register("panics", "Requests whose handling panicked", m.panics);
+        registry.register("panics", "Requests and tasks that panicked", m.panics);
         registry.register("members", "Dispatchers alive, as this one sees it", m.members);
         registry.register("shards_owned", "Shards whose Jobs this dispatcher completes", m.shards_owned);
         registry.register("shard_moves", "Shards that came to or went from this dispatcher", m.shard_moves);

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What a request has come to. All but the first two end it, and each request gets one of these.
+/// What a request has come to. All but the first two end it, and each request gets one of these, perhaps twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -15,9 +15,9 @@ pub enum State {
     Failed,
     /// Its requester, or whoever stands for them, wants the answer no more.
     Cancelled,
-    /// Its deadline passed while it was queued.
+    /// Its deadline passed before it had its place.
     Expired,
-    /// It is wrong or not allowed; the same request would be refused again.
+    /// It is wrong, not allowed, or asked for this; nothing here tries it again.
     Rejected,
 }
 

@@ -22,7 +22,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// So many batches are under way: while the broker confirms one, the next is written.
 const CHANNELS: usize = 4;
-/// A message that ends so many sessions, each time alone, may be the reason, as one to an exchange that is not there.
+/// A message that ends so many sessions, each time alone, may be the reason.
 const KILLS: u32 = 3;
 
 /// The handle and its task; the task ends, with nothing left over, when all handles are gone.
@@ -120,7 +120,7 @@ impl Task {
         let was_alone = unconfirmed.len() == 1;
         unconfirmed.into_iter().rev().for_each(|pending| self.left.push_front(pending));
         if let Err(error) = ended {
-            if error.is_missing_queue() {
+            if error.is_not_found() {
                 self.give_up_what_goes_to_exchanges(&error);
             } else if was_alone {
                 self.blame_the_first(&error);
