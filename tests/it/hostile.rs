@@ -196,23 +196,33 @@ async fn what_no_client_can_parse_is_parked_and_its_neighbours_are_answered() {
     unharmed(&world, &dispatcher, &mut producer).await;
 }
 
-/// It is among as many as one channel is given at a time, and each of those sessions has them in hand.
+/// It comes among as many as one channel is given at a time, to a dispatcher that has read none of them yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_client_can_parse_in_a_full_prefetch_takes_none_of_the_others_along() {
     let world = World::new("unparseable-full").await;
-    let mut first = world.dispatcher().await;
+    let dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
-    assert_eq!(producer.ask(good()).await.state(), "succeeded");
-    first.kill();
+    assert_eq!(world.producer().await.ask(good()).await.state(), "succeeded");
+    dispatcher.says("\"prefetch\":256").await;
+    let sessions = dispatcher.metric("jobquay_reconnects_total", "consumer");
+    dispatcher.signal("-STOP");
     let mut owed: std::collections::HashSet<_> =
         producer.send_many((0..128).map(|_| good())).await.into_iter().collect();
     publish(&world, &corpus::read().parked[..1], &producer.replies).await;
     owed.extend(producer.send_many((0..172).map(|_| good())).await);
-    let dispatcher = world.dispatcher().await;
-    dispatcher.says("\"prefetch\":256").await;
+    eventually("the broker has given it a channel full", async || {
+        let held = world.broker.queue("jobquay.requests")["messages_unacknowledged"].as_u64();
+        (held == Some(256)).then_some(())
+    })
+    .await;
+    dispatcher.signal("-CONT");
     let events = crate::crashes::all_answers(&mut producer, &owed).await;
     assert!(events.iter().all(|event| event.state() == "succeeded"), "none is given up");
     eventually("it is parked", async || (world.broker.queue("jobquay.dead")["messages"] == 1).then_some(())).await;
+    assert!(
+        dispatcher.metric("jobquay_reconnects_total", "consumer") - sessions >= 20.0,
+        "each delivery ended a session"
+    );
     assert_eq!(dispatcher.metric("jobquay_requests_poisoned_total", ""), 0.0);
     unharmed(&world, &dispatcher, &mut producer).await;
 }
