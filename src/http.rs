@@ -17,7 +17,7 @@ use tracing::info;
 use crate::cache::Store;
 use crate::domain::key::RequestKey;
 use crate::domain::shards::SHARDS;
-use crate::telemetry::health::{Health, Share};
+use crate::telemetry::health::{Health, ShareOfWork};
 use crate::telemetry::metrics::Exposition;
 
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ async fn readyz(State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery) -> R
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{mark}{} {}", check.name, check.state);
         }
-        let Share { members, shards, gained, lost } = pages.health.share();
+        let ShareOfWork { members, shards, gained, lost } = pages.health.share();
         let _ = writeln!(text, "[+]members {members}");
         let _ = writeln!(text, "[+]shards {shards} of {SHARDS}; since the start {gained} came and {lost} went");
         for problem in pages.health.problems() {

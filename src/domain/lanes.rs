@@ -157,8 +157,8 @@ impl Lanes {
         self.waiting.extract_if(.., |_, candidate| lives(candidate)).map(|(ticket, _)| ticket).collect()
     }
 
-    /// The younger half of each lane of which three quarters of `hand` requests are here and wait, while there is a slot that none of them may take:
-    /// somebody who may could be behind them.
+    /// The younger half of each lane of which three quarters of `hand` requests are here and wait, while there is a slot that
+    /// none of them may take: somebody who may could be behind them.
     pub fn crowd(&self, hand: usize) -> Vec<Ticket> {
         if !self.has_slot() {
             return Vec::new();

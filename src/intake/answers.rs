@@ -68,6 +68,7 @@ impl Intake {
         self.reject(arrival, waiter, rejection).await
     }
 
+    /// Whether an earlier try was told its end, or stands on a Job that tells it.
     async fn has_its_end(&self, arrival: &Arrival, waiter: &Waiter, earlier: Earlier) -> Result<bool, Unsettled> {
         // Most are settled by this look, which costs little.
         if self.was_told_before(arrival, waiter, earlier).await? {

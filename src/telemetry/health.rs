@@ -22,7 +22,7 @@ struct State {
     /// When the watch on each namespace failed that has shown nothing since.
     failing_watches: Mutex<BTreeMap<String, Instant>>,
     problems: Mutex<Vec<String>>,
-    share: Mutex<Share>,
+    share: Mutex<ShareOfWork>,
 }
 
 /// A watch that fails fails again within its longest backoff; one that was silent for longer lives.
@@ -52,7 +52,7 @@ pub enum Edge {
 
 /// How the dispatchers share the work, as this one sees it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Share {
+pub struct ShareOfWork {
     pub members: u32,
     /// This one's.
     pub shards: u32,
@@ -101,10 +101,10 @@ impl Health {
     pub fn shares(&self, members: u32, shards: u32, gained: u32, lost: u32) {
         let mut share = self.0.share.lock().expect("nobody panics with it");
         let (gained, lost) = (share.gained + u64::from(gained), share.lost + u64::from(lost));
-        *share = Share { members, shards, gained, lost };
+        *share = ShareOfWork { members, shards, gained, lost };
     }
 
-    pub fn share(&self) -> Share {
+    pub fn share(&self) -> ShareOfWork {
         *self.0.share.lock().expect("nobody panics with it")
     }
 

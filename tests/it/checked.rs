@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::replicas::three;
 use crate::support::checker::{Budget, History, Struck};
 use crate::support::load::Recovery;
-use crate::support::{Dispatcher, Load, Plan, World};
+use crate::support::{Load, Plan, World};
 
 /// Up to 32 Jobs are completed at once, and each of those has its waiters: what a kill may double.
 const WINDOW: usize = 150;
@@ -50,10 +51,7 @@ async fn every_promise_is_kept_when_the_dispatcher_is_killed_twice_under_load() 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_promise_is_kept_by_three_of_which_one_is_killed() {
     let world = World::new("checked-three").await;
-    let mut dispatchers: Vec<Dispatcher> = Vec::new();
-    for _ in 0..3 {
-        dispatchers.push(world.dispatcher().await);
-    }
+    let mut dispatchers = three(&world, &[]).await;
     let load = Load::begin(&world, Plan::new(360, 30.0, 15).seed(3)).await;
     answered(&load, 100).await;
     dispatchers[0].kill();
@@ -68,10 +66,7 @@ async fn every_promise_is_kept_by_three_of_which_one_is_killed() {
 #[ignore = "minutes: make test-faults"]
 async fn every_promise_is_kept_by_three_of_which_one_sleeps_beyond_its_heartbeats() {
     let world = World::new("checked-asleep").await;
-    let mut dispatchers: Vec<Dispatcher> = Vec::new();
-    for _ in 0..3 {
-        dispatchers.push(world.dispatcher().await);
-    }
+    let dispatchers = three(&world, &[]).await;
     let load = Load::begin(&world, Plan::new(480, 8.0, 15).seed(4)).await;
     answered(&load, 40).await;
     let asleep = load.fault(Struck::Dispatcher, "one of three asleep");

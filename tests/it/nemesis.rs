@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use crate::support::checker::{Budget, Fault, Struck};
+use crate::support::checker::{Budget, Struck};
 use crate::support::hold::Hold;
 use crate::support::load::Recovery;
 use crate::support::{Load, Plan, World};
@@ -130,12 +130,13 @@ impl<'a> Run<'a> {
         let (drained, hits) = (begun.elapsed(), history.hits_by_quarter());
         println!("seed {seed}: {}; drained within {drained:.0?}; hits by quarter {hits:.1?}", history.figures());
         println!("seed {seed}: longest silence {}", history.longest_silence());
-        let count = |of: &dyn Fn(&&Fault) -> bool| history.faults.iter().filter(of).count();
+        let repeating = history.faults.iter().filter(|fault| fault.repeats_answers()).count();
+        let without_cache = history.faults.iter().filter(|fault| fault.struck == Struck::Redis).count();
         let budget = Budget {
-            extra_jobs: count(&|fault| fault.struck == Struck::Redis) * ANEW,
+            extra_jobs: without_cache * ANEW,
             settling: SETTLING,
             deaths_of_a_fault: DEATHS,
-            ..Budget::of(count(&|fault| fault.repeats_answers()), WINDOW).with_skew(Duration::from_secs(2))
+            ..Budget::of(repeating, WINDOW).with_skew(Duration::from_secs(2))
         };
         println!(
             "seed {seed}: {} duplicates where the faults explain {}, {} Jobs more where they explain {}",

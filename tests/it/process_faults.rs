@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement};
 use crate::support::api_proxy::ApiProxy;
-use crate::support::dispatcher::{FULL_DISK, UNREAD};
+use crate::support::dispatcher::{FULL_DISK, UNREAD, starve};
 use crate::support::memory::MemoryLimit;
 use crate::support::{PATIENCE, Producer, Request, World};
 
@@ -101,16 +101,8 @@ async fn with_a_tenth_of_a_processor_nothing_is_lost() {
     let world = World::new("starved").await;
     let dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
-    let starve = async {
-        loop {
-            for (signal, milliseconds) in [("-STOP", 180), ("-CONT", 20)] {
-                dispatcher.signal(signal);
-                tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
-            }
-        }
-    };
     tokio::select! {
-        () = starve => unreachable!("it goes on"),
+        () = starve(|signal| dispatcher.signal(signal)) => unreachable!("it goes on"),
         () = all_are_answered(&mut producer, "starved") => {}
     }
     dispatcher.signal("-CONT");

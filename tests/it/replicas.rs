@@ -17,7 +17,7 @@ fn script(script: &str) -> Request {
     Request::template("script", &json!({"script": script}))
 }
 
-async fn three(world: &World, settings: &[&str]) -> [Dispatcher; 3] {
+pub(crate) async fn three(world: &World, settings: &[&str]) -> [Dispatcher; 3] {
     let dispatchers = [
         world.dispatcher_with(settings).await,
         world.dispatcher_with(settings).await,

@@ -7,6 +7,7 @@ use super::edges::Edges;
 use super::pace::Pace;
 use super::vitals::Vitals;
 use crate::support::checker::Struck;
+use crate::support::dispatcher::starve;
 use crate::support::{Dispatcher, Load, World};
 
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +73,10 @@ impl<'a> Replicas<'a> {
             let noted = load.fault(Struck::Dispatcher, format!("replica {fault:?}"));
             self.strike(number, fault);
             match fault {
-                Fault::Starved => self.starve(number, lasting).await,
+                Fault::Starved => {
+                    // It goes on until then.
+                    let _ = tokio::time::timeout(lasting, starve(|signal| self.signal(number, signal))).await;
+                }
                 _ => tokio::time::sleep(lasting).await,
             }
             match fault {
@@ -86,16 +90,6 @@ impl<'a> Replicas<'a> {
                 }
             }
             load.over(noted);
-        }
-    }
-
-    async fn starve(&self, number: usize, lasting: Duration) {
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < lasting {
-            for (signal, milliseconds) in [("-STOP", 180), ("-CONT", 20)] {
-                self.signal(number, signal);
-                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-            }
         }
     }
 

@@ -30,6 +30,9 @@ pub(crate) use rules::{Calls, Fault};
 use rules::{Rule, calls_of};
 pub(crate) use watching::Lie;
 
+/// Lists that may be said again.
+const LISTS: usize = 100;
+
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 #[derive(Default)]
@@ -38,7 +41,7 @@ struct State {
     met: usize,
     /// What watches on Jobs have said, for one that says it again.
     said: Vec<Bytes>,
-    /// What lists of Jobs have said.
+    /// What the first lists of Jobs have said.
     lists: Vec<Bytes>,
     /// Ends the watches on Jobs that are open.
     cut: CancellationToken,
@@ -95,7 +98,7 @@ impl ApiProxy {
         state.rules.push(rule);
     }
 
-    /// How many lists of Jobs there were.
+    /// How many lists of Jobs can be said again.
     pub(crate) fn lists(&self) -> usize {
         self.state.lock().expect("nobody panics with it").lists.len()
     }
@@ -175,17 +178,19 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
         let (head, body) = response.into_parts();
         let mut list = body.collect().await?.to_bytes();
         let lists = &mut state.lock().expect("nobody panics with it").lists;
-        lists.push(list.clone());
+        // An hour of load makes thousands.
+        if lists.len() < LISTS {
+            lists.push(list.clone());
+        }
         if let Some(Fault::SaysList(number)) = fault {
             list = lists[number].clone();
         }
-        response =
-            Response::from_parts(head, Full::new(list).map_err(|error: Infallible| match error {}).boxed_unsync());
+        response = Response::from_parts(head, whole(list));
     }
     match fault {
         Some(Fault::SaysLines(count)) => {
             let text = response.into_body().collect().await?.to_bytes();
-            let lines = String::from_utf8_lossy(&text).split_inclusive('\n').take(count).collect();
+            let lines: String = String::from_utf8_lossy(&text).split_inclusive('\n').take(count).collect();
             Ok(Response::new(whole(lines)))
         }
         Some(Fault::CommitsAndSays(code)) => drain(response).await.map(|()| status(code)),
@@ -257,8 +262,8 @@ fn status(code: u16) -> Response<Body> {
     answer.body(whole(body.to_string())).expect("a response")
 }
 
-fn whole(text: String) -> Body {
-    Full::new(Bytes::from(text)).map_err(|error: Infallible| match error {}).boxed_unsync()
+fn whole(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).map_err(|error: Infallible| match error {}).boxed_unsync()
 }
 
 fn streamed(lines: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {

@@ -218,6 +218,16 @@ impl Dispatcher {
     }
 }
 
+/// Leaves a process a tenth of its time for as long as this is polled; it may stand still then.
+pub(crate) async fn starve(signal: impl Fn(&str)) {
+    loop {
+        for (name, milliseconds) in [("-STOP", 180), ("-CONT", 20)] {
+            signal(name);
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        }
+    }
+}
+
 impl Drop for Dispatcher {
     fn drop(&mut self) {
         // It may have ended already, as its test wanted.
