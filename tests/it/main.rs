@@ -12,6 +12,7 @@ mod agreement;
 mod answer_at_pod;
 mod api_faults;
 mod broker_cluster;
+mod broker_faults;
 mod cache_commands;
 mod cache_control;
 mod cache_hot;

@@ -2,7 +2,7 @@
 //! everything that can go wrong between any two of them. All that can come of a few requests is explored, and
 //! in each state the promises are watched: I1 (and that everything drains, I9), I2, I3, I6 and I7.
 //!
-//! `world` is the state, `steps` what can happen next: `intake`, `cancel` and `completion` mirror the modules of
+//! `world` is the state, `steps` what can happen next: `intake`, `place`, `cancel` and `completion` mirror the modules of
 //! those names, `cluster` is the API server, and `faults` what goes wrong. `invariants` watches, `explorer`
 //! searches, `scopes` says what is explored, and `wrong` makes design errors, of which each must be found.
 //! `docs/model.md` says what is covered and what is left out.
@@ -14,6 +14,7 @@ mod explorer;
 mod faults;
 mod intake;
 mod invariants;
+mod place;
 mod scopes;
 mod steps;
 mod world;

@@ -1,6 +1,12 @@
 //! All that there is at one moment: the broker's deliveries, the Jobs, Redis, what each replica is at, and
 //! what the producers have been told. No rules here; a world is a plain value that is compared and hashed.
 
+mod answers;
+mod work;
+
+pub(crate) use answers::{Answer, Answers, Requests};
+pub(crate) use work::{Age, At, Cancel, Completing, Completion, Earlier, Handler};
+
 /// How many of each the largest scope may have.
 pub(crate) const REQUESTS: usize = 4;
 pub(crate) const NAMES: usize = 3;
@@ -10,82 +16,6 @@ pub(crate) const DELIVERIES: usize = 2 * REQUESTS;
 
 /// The number of a Job among all that are ever created, from 1.
 pub(crate) type Uid = u8;
-
-/// A set of requests, by their numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-pub(crate) struct Requests(u8);
-
-impl Requests {
-    pub(crate) fn of(request: usize) -> Self {
-        Self(1 << request)
-    }
-
-    pub(crate) fn has(self, request: usize) -> bool {
-        self.0 & 1 << request != 0
-    }
-
-    pub(crate) fn with(self, others: Self) -> Self {
-        Self(self.0 | others.0)
-    }
-
-    pub(crate) fn without(self, others: Self) -> Self {
-        Self(self.0 & !others.0)
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) fn meets(self, others: Self) -> bool {
-        self.0 & others.0 != 0
-    }
-
-    pub(crate) fn first(self) -> Option<usize> {
-        (self.0 != 0).then(|| self.0.trailing_zeros() as usize)
-    }
-}
-
-/// What a terminal event says, as far as two events of one request have to agree on it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Answer {
-    /// With the result that this Job made.
-    Succeeded(Uid),
-    Failed,
-    Cancelled,
-    /// The answer to a cancellation itself.
-    Handled,
-    /// There was no result, and none is to be made.
-    Missed,
-}
-
-/// The different answers that were told.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-pub(crate) struct Answers(u16);
-
-impl Answers {
-    pub(crate) fn add(&mut self, answer: Answer) {
-        self.0 |= 1
-            << match answer {
-                Answer::Failed => 0,
-                Answer::Cancelled => 1,
-                Answer::Handled => 2,
-                Answer::Succeeded(uid) => 2 + uid,
-                Answer::Missed => 15,
-            };
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) fn with(self, others: Self) -> Self {
-        Self(self.0 | others.0)
-    }
-
-    pub(crate) fn agree(self) -> bool {
-        self.0.count_ones() <= 1
-    }
-}
 
 /// One message in a queue of the broker.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
@@ -154,105 +84,6 @@ pub(crate) struct Redis {
     pub(crate) cancelled: Requests,
     /// It answers nothing: each lookup is a miss, and each write is lost.
     pub(crate) away: bool,
-}
-
-/// A replica at work on one delivery.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Handler {
-    pub(crate) replica: u8,
-    pub(crate) at: At,
-    pub(crate) earlier: Earlier,
-    pub(crate) age: Age,
-    /// A Job that has ended and holds the name.
-    pub(crate) in_the_way: Option<Uid>,
-}
-
-/// Which earlier tries of its request there may have been, as in `src/domain/earlier.rs`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Earlier {
-    None,
-    /// None that came before this very request.
-    Since,
-    /// Also one of the request that was sent before it under its id: nobody can tell.
-    AnyTime,
-}
-
-/// The next thing that a handler does. Each is one call to one part, or a choice.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum At {
-    /// Looks whether its request stands on a Job already.
-    LookAtJob,
-    LookUp,
-    /// As `LookUp`, after a look at the Job.
-    LookUpAgain,
-    /// Looks whether the request was cancelled before it came.
-    LookForCancellation,
-    /// Creates the Job, joins the one that is said to live, or goes to its lane.
-    Begin,
-    Get {
-        unanswered: bool,
-    },
-    Join(Uid),
-    Placed,
-    /// Notes what it is about to tell, which no Job stands behind.
-    Note,
-    Tell(Answer),
-    Record,
-    Acknowledge,
-    Cancel(Cancel),
-}
-
-/// The next thing on the way of a cancellation; `of` the request that is meant.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Cancel {
-    LookUp,
-    Remember,
-    List,
-    Get,
-    Mark { uid: Uid, version: u8 },
-    Delete { uid: Uid, version: u8 },
-    TellCancelled,
-    RecordCancelled,
-    Forget,
-}
-
-/// How old the lookup of a handler is, for a create. It matters whether a Job can have come and gone since.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Age {
-    Fresh,
-    /// From before the end of the Job that has the name.
-    BeforeEnd,
-    /// From before the end of a Job whose ttl has run out since: older than a lookup holds.
-    TooOld,
-}
-
-/// A replica at work on one Job that has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Completion {
-    pub(crate) uid: Uid,
-    pub(crate) at: Completing,
-    /// What the last look at the Job has shown.
-    pub(crate) version: u8,
-    pub(crate) waiters: Requests,
-    pub(crate) cancelled: Requests,
-    /// Found once, and then kept for everyone.
-    pub(crate) outcome: Option<Answer>,
-    /// Those who have had their answer from this completion.
-    pub(crate) answered: Requests,
-}
-
-/// The next thing that a completion does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Completing {
-    Look,
-    Keep,
-    Tell,
-    Record,
-    /// Looks whether a cancelled waiter was answered by whoever cancelled it.
-    CheckCancelled,
-    TellCancelled,
-    RecordCancelled,
-    Release,
 }
 
 /// What may still go wrong.
