@@ -1,6 +1,6 @@
 //! Reads values: those of many keys in few calls, each value once, whoever wants it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,12 +31,11 @@ impl Store {
         begun: Instant,
         mark: Mark,
     ) -> HashMap<RequestKey, Answer> {
-        let mut answers: HashMap<_, Answer> = keys.map(|key| (key, Err("error"))).collect();
-        if answers.is_empty() || !self.breaker.admits(begun) {
-            answers.values_mut().for_each(|answer| *answer = Err("skipped"));
-            return answers;
+        let keys: Vec<RequestKey> = keys.collect::<HashSet<_>>().into_iter().collect();
+        if keys.is_empty() || !self.breaker.admits(begun) {
+            return keys.into_iter().map(|key| (key, Err("skipped"))).collect();
         }
-        let keys: Vec<RequestKey> = answers.keys().copied().collect();
+        let mut answers = HashMap::<_, Answer>::with_capacity(keys.len());
         // Each counts when it comes: while there are some, the others are worth waiting for.
         let reading = async {
             let start = |some| async move { (some, self.read_starts(some).await) };
@@ -60,7 +59,12 @@ impl Store {
         };
         if self.while_it_answers(self.lookup_timeout, reading).await.is_none() {
             let why = format!("no answer within {:?}", self.lookup_timeout);
-            answers.values().filter(|answer| answer.is_err()).for_each(|_| self.note(Some(&why)));
+            for key in keys {
+                answers.entry(key).or_insert_with(|| {
+                    self.note(Some(&why));
+                    Err("error")
+                });
+            }
         }
         answers
     }
