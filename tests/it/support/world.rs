@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -15,7 +16,7 @@ use super::broker::Broker;
 use super::dispatcher::build_under_load;
 use super::hold::Hold;
 use super::stack::STACK;
-use super::{Dispatcher, Producer, Recorder, eventually};
+use super::{Dispatcher, PATIENCE, Producer, Recorder, eventually};
 
 pub(crate) struct World {
     pub(crate) name: String,
@@ -154,17 +155,25 @@ impl World {
 
     /// Waits until no Job and no pod holds a finalizer of ours.
     pub(crate) async fn settled(&self) {
-        eventually("everything is let go", async || {
-            let jobs = self.all_jobs().await;
-            let pods = self.pods().list(&ListParams::default()).await.expect("a list of pods").items;
-            let ours = |finalizers: &Option<Vec<String>>| {
-                finalizers.iter().flatten().any(|name| name.starts_with("jobquay.dev/"))
-            };
-            let held = jobs.iter().any(|job| ours(&job.metadata.finalizers))
-                || pods.iter().any(|pod| ours(&pod.metadata.finalizers));
-            (!held).then_some(())
-        })
-        .await;
+        let begun = Instant::now();
+        loop {
+            let held = self.held().await;
+            if held.is_empty() {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "not let go within {PATIENCE:?}:\n{}", held.join("\n"));
+            self.pause(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// What holds a finalizer of ours, as the API server has it.
+    async fn held(&self) -> Vec<String> {
+        let jobs = self.all_jobs().await;
+        let pods = self.pods().list(&ListParams::default()).await.expect("a list of pods").items;
+        let ours = |meta: &ObjectMeta| meta.finalizers.iter().flatten().any(|name| name.starts_with("jobquay.dev/"));
+        let jobs = jobs.iter().filter(|job| ours(&job.metadata)).map(|job| json!([job.metadata, job.status]));
+        let pods = pods.iter().filter(|pod| ours(&pod.metadata)).map(|pod| json!([pod.metadata, pod.status]));
+        jobs.chain(pods).map(|held| held.to_string()).collect()
     }
 
     pub(crate) async fn pause(&self, duration: Duration) {
