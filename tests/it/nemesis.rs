@@ -146,8 +146,9 @@ impl<'a> Run<'a> {
             budget.extra_jobs
         );
         let broken = history.judge(&budget);
-        let held = replicas.judge(seed).await;
+        // While there is somebody who lets go.
         world.settled().await;
+        let held = replicas.judge(seed).await;
         drop(edges);
         let drifts = (hits[3] > NO_DRIFT && hits[3] > hits[1] * DRIFT).then(|| format!("hits by quarter {hits:?}"));
         let others: Vec<_> = held.into_iter().chain(drifts).collect();
