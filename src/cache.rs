@@ -3,6 +3,7 @@
 //! It is only a cache. Whatever goes wrong here, slow, down, full or lying, is a miss and a metric.
 
 mod breaker;
+mod connection;
 mod envelope;
 mod hot;
 mod lookup;

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Failures in a row that open it.
+/// Failures in a row that open it, where nothing has come for [`SILENT`]: as many may fail of one moment's pause, in which a
+/// cache forks or sends something large, and what is not looked up is run again.
 const FAILURES: u32 = 5;
+const SILENT: Duration = Duration::from_millis(250);
 /// How long it stays open before one call may try again.
 const OPEN_FOR: Duration = Duration::from_secs(1);
 
@@ -12,6 +14,8 @@ const OPEN_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Breaker {
     started: Instant,
     failures: AtomicU32,
+    /// Milliseconds after `started` at which the first of them was.
+    failing_since: AtomicU64,
     /// Milliseconds after `started` at which the cache answered last.
     answered: AtomicU64,
     /// Milliseconds after `started`; 0 is closed.
@@ -23,6 +27,7 @@ impl Breaker {
         Self {
             started: Instant::now(),
             failures: AtomicU32::new(0),
+            failing_since: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
         }
@@ -49,10 +54,16 @@ impl Breaker {
         self.open_until.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn failed(&self, now: Instant) {
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
+    /// Returns since when all calls have failed.
+    pub(super) fn failed(&self, now: Instant) -> Instant {
+        let before = self.failures.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            self.failing_since.store(self.millis(now), Ordering::Relaxed);
+        }
+        if before + 1 >= FAILURES && now.saturating_duration_since(self.answered()) >= SILENT {
             self.open_until.store(self.millis(now) + OPEN_FOR.as_millis() as u64, Ordering::Relaxed);
         }
+        self.started + Duration::from_millis(self.failing_since.load(Ordering::Relaxed))
     }
 
     /// When the cache answered anybody last.
@@ -72,7 +83,8 @@ mod tests {
 
     #[test]
     fn five_failures_in_a_row_open_it_and_one_success_closes_it() {
-        let (breaker, now) = (Breaker::new(), Instant::now());
+        let breaker = Breaker::new();
+        let now = breaker.started + SILENT * 2;
         for _ in 0..4 {
             breaker.failed(now);
         }
@@ -84,5 +96,29 @@ mod tests {
         assert!(!breaker.admits(later), "and only one");
         breaker.succeeded(later);
         assert!(breaker.admits(later));
+    }
+
+    #[test]
+    fn a_moment_in_which_many_fail_does_not_open_it() {
+        let breaker = Breaker::new();
+        let now = breaker.started + SILENT * 2;
+        breaker.succeeded(now);
+        let soon = now + SILENT / 2;
+        for _ in 0..100 {
+            breaker.failed(soon);
+        }
+        assert!(breaker.admits(soon));
+        breaker.failed(now + SILENT * 2);
+        assert!(!breaker.admits(now + SILENT * 2));
+    }
+
+    #[test]
+    fn it_knows_since_when_all_calls_fail() {
+        let breaker = Breaker::new();
+        let [first, second, third] = [1, 2, 3].map(|second| breaker.started + Duration::from_secs(second));
+        assert!(breaker.failed(first) >= first);
+        assert_eq!(breaker.failed(second), breaker.failed(first));
+        breaker.succeeded(second);
+        assert!(breaker.failed(third) >= third);
     }
 }

@@ -124,7 +124,7 @@ pub fn decode(value: &[u8], key: &RequestKey, seal: &Seal) -> Result<Entry, Inva
         job: header.job,
         created_at: header.created_at,
         expires_at: header.expires_at,
-        payload: Payload { content_type: header.content_type, bytes: bytes.to_vec(), sha256: header.sha256 },
+        payload: Payload::of(header.content_type, bytes.to_vec(), header.sha256),
     })
 }
 

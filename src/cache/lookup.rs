@@ -79,7 +79,7 @@ impl Store {
             pipeline.cmd("GET").arg(record);
         }
         let lookups = &self.metrics.cache_lookups;
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         let call = pipeline.ignore_errors().query_async::<Vec<redis::Value>>(&mut connection);
         let call = async { call.await.and_then(unless_any_refused) };
         let Some(values) = self.call(call, self.write_timeout, lookups).await else { return Lookup::AWAY };

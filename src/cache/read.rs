@@ -58,12 +58,9 @@ impl Store {
             }
         };
         if self.while_it_answers(self.lookup_timeout, reading).await.is_none() {
-            let why = format!("no answer within {:?}", self.lookup_timeout);
+            self.note(Some(&format!("no answer within {:?}", self.lookup_timeout)));
             for key in keys {
-                answers.entry(key).or_insert_with(|| {
-                    self.note(Some(&why));
-                    Err("error")
-                });
+                answers.entry(key).or_insert(Err("error"));
             }
         }
         answers
@@ -94,7 +91,7 @@ impl Store {
         for key in keys {
             pipeline.add_command(self.get_command(key, SMALL));
         }
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         match pipeline.ignore_errors().query_async::<Vec<Value>>(&mut connection).await {
             Ok(values) => values.into_iter().map(Ok).collect(),
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
@@ -106,7 +103,7 @@ impl Store {
     }
 
     async fn read_whole(&self, key: &RequestKey) -> RedisResult<Value> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         match self.get_command(key, usize::MAX).query_async(&mut connection).await {
             // That is an answer about the value, and it is no text.
             Err(error) if error.code() == Some("WRONGTYPE") => Ok(Value::Nil),

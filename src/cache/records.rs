@@ -32,7 +32,7 @@ impl Store {
         if !self.breaker.admits(Instant::now()) {
             return;
         }
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         // What went wrong is in the log and in the health of the cache.
         let _ = self.bounded(self.write_timeout, pipeline.query_async::<()>(&mut connection)).await;
     }

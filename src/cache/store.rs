@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::ConnectionManagerConfig;
 use tracing::{info, warn};
 
 use super::breaker::Breaker;
+use super::connection::Connection;
 use super::hot::Hot;
 use super::{Entry, Seal, encode, result_key};
 use crate::config::{Cache, Results};
@@ -17,7 +18,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// The result cache.
 pub struct Store {
-    pub(super) connection: ConnectionManager,
+    pub(super) connection: Connection,
     pub(super) lookup_timeout: Duration,
     pub(super) write_timeout: Duration,
     /// In bytes.
@@ -51,7 +52,7 @@ impl Store {
             .set_response_timeout(None)
             .set_max_delay(Duration::from_millis(500));
         Ok(Self {
-            connection: ConnectionManager::new_lazy_with_config(client, manager)?,
+            connection: Connection::new(client, manager)?,
             lookup_timeout: config.lookup_timeout,
             write_timeout: config.write_timeout,
             max_value: usize::try_from(config.max_value).unwrap_or(usize::MAX),
@@ -66,13 +67,13 @@ impl Store {
 
     /// Whether it answers; also what tells the probes so.
     pub async fn ping(&self) -> Result<(), String> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         self.bounded(self.write_timeout, redis::cmd("PING").query_async::<()>(&mut connection)).await
     }
 
     /// Removes the result of a key; whether there was one.
     pub async fn forget(&self, key: &RequestKey) -> Result<bool, String> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         let call = async { redis::cmd("DEL").arg(result_key(key)).query_async::<u64>(&mut connection).await };
         let removed = self.bounded(self.write_timeout, call).await;
         self.hot.drop_value(key);
@@ -88,11 +89,11 @@ impl Store {
             return Kept::Not;
         }
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(result_key(&entry.key)).arg(value).arg("EX").arg((ttl + self.stale).as_secs().max(1));
+        pipeline.cmd("SET").arg(result_key(&entry.key)).arg(value).arg("EX").arg(ttl.saturating_add(self.stale).as_secs().max(1));
         if !replace {
             pipeline.arg("NX").arg("GET");
         }
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         let call = pipeline.ignore_errors().query_async::<Vec<redis::Value>>(&mut connection);
         let call = async { call.await.and_then(unless_any_refused) };
         let before = self.call(call, self.write_timeout, stores).await;
@@ -120,7 +121,7 @@ impl Store {
         limit: Duration,
         family: &crate::telemetry::metrics::ByOne,
     ) -> Option<T> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         self.call(command.query_async::<T>(&mut connection), limit, family).await
     }
 
@@ -185,7 +186,7 @@ impl Store {
         let was_up = self.health.is_up(Edge::Cache);
         match failure {
             None => self.breaker.succeeded(Instant::now()),
-            Some(_) => self.breaker.failed(Instant::now()),
+            Some(_) => self.connection.has_failed_since(self.breaker.failed(Instant::now())),
         }
         self.health.set(Edge::Cache, failure.is_none());
         match failure {

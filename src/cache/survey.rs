@@ -21,7 +21,7 @@ pub struct Survey {
 impl Store {
     /// Asks Redis what it is and how it fares. Fails also where this user may not ask.
     pub async fn survey(&self) -> Result<Survey, String> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         let mut pipeline = redis::pipe();
         pipeline.cmd("INFO").cmd("TIME");
         let call = pipeline.query_async::<(String, (String, String))>(&mut connection);

@@ -23,7 +23,7 @@ pub enum Upload {
 impl Store {
     /// Reads an upload of at most `max` bytes; fails, in words, while Redis does not give it.
     pub async fn upload(&self, key: &str, max: u64) -> Result<Upload, String> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         let mut look = redis::pipe();
         look.cmd("EXPIRE").arg(key).arg(KEPT_FOR.as_secs()).cmd("STRLEN").arg(key);
         let (exists, length): (bool, u64) = self.bounded(self.write_timeout, look.query_async(&mut connection)).await?;
@@ -44,7 +44,7 @@ impl Store {
 
     /// Removes an upload. Best effort: what stays expires.
     pub async fn forget_upload(&self, key: &str) {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.get();
         // What went wrong is in the log and in the health of the cache.
         let _ = self.bounded(self.write_timeout, redis::cmd("DEL").arg(key).query_async::<()>(&mut connection)).await;
     }
