@@ -184,7 +184,7 @@ impl Keeper {
     }
 
     /// Asks the API server about what it was not asked yet, and from time to time about what it has refused;
-    /// `true` when there was a verdict.
+    /// `true` when there was a verdict that is news: for other rules all that is known of requests is found out again.
     async fn try_templates(&mut self) -> bool {
         let catalog = files::empty_catalog(&self.config, self.jobs.namespaces());
         let mut open = self.shelf.unjudged();
@@ -195,14 +195,14 @@ impl Keeper {
         let jobs = &self.jobs;
         let tried = open.iter().map(|(path, template)| judge(jobs, &catalog, path, template));
         let verdicts: Vec<_> = join_all(tried).await.into_iter().flatten().collect();
-        let any = !verdicts.is_empty();
+        let mut any_new = false;
         for (path, verdict) in verdicts {
             if verdict.is_ok() && self.shelf.problem(&path).is_some() {
                 info!(file = %path.display(), "the API server takes a template that it refused before");
             }
-            self.shelf.judge(&path, verdict);
+            any_new |= self.shelf.judge(&path, verdict);
         }
-        any
+        any_new
     }
 
     fn publish(&self) {

@@ -80,9 +80,13 @@ impl Shelf {
         self.slots.iter().filter_map(|(path, slot)| Some((path.clone(), Arc::clone(slot.refused.as_ref()?)))).collect()
     }
 
-    /// The API server's verdict on what a file holds. A refused version makes room for the one before.
-    pub fn judge(&mut self, path: &Path, verdict: Result<(), String>) {
-        let Some(slot) = self.slots.get_mut(path) else { return };
+    /// The API server's verdict on what a file holds. A refused version makes room for the one before. `false` where it is
+    /// the verdict of before.
+    pub fn judge(&mut self, path: &Path, verdict: Result<(), String>) -> bool {
+        let Some(slot) = self.slots.get_mut(path) else { return false };
+        if slot.judged && slot.problem.as_ref() == verdict.as_ref().err() {
+            return false;
+        }
         slot.judged = true;
         let before = slot.before.take();
         match verdict {
@@ -97,6 +101,7 @@ impl Shelf {
                 slot.problem = Some(reason);
             }
         }
+        true
     }
 
     /// What is used. Of two files with one name the first is.
