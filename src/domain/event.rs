@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::json;
 use super::key::RequestKey;
-use super::outcome::{Failure, Payload};
+use super::outcome::{Failure, Payload, Shown};
 use super::rejection::Rejection;
 use super::waiter::Waiter;
 pub use words::{ServedBy, State};
@@ -201,15 +200,10 @@ impl Event<'_> {
             expires_at: view.expires_at,
         };
         if view.reference.is_none() {
-            match std::str::from_utf8(&payload.bytes) {
-                // The text of the JSON is kept as it is: parsing would change large numbers.
-                Ok(text) => match json::part(text) {
-                    Some(json) => result.json = Some(json),
-                    None => result.text = Some(text),
-                },
-                Err(_) => {
-                    result.base64 = Some(BASE64.encode(&payload.bytes));
-                }
+            match payload.shown() {
+                Shown::Json(json) => result.json = Some(json),
+                Shown::Text(text) => result.text = Some(text),
+                Shown::Binary(bytes) => result.base64 = Some(BASE64.encode(bytes)),
             }
         }
         Some(result)

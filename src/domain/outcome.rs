@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::job::Ending;
@@ -24,6 +25,24 @@ pub struct Payload {
     pub bytes: Vec<u8>,
     /// Hex.
     pub sha256: String,
+    form: Form,
+}
+
+/// What the bytes of a result are, found out once for all events that show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// It may stand as it is in another document.
+    Json,
+    Text,
+    Binary,
+}
+
+/// A result as an event shows it.
+#[derive(Debug, Clone, Copy)]
+pub enum Shown<'a> {
+    Json(&'a RawValue),
+    Text(&'a str),
+    Binary(&'a [u8]),
 }
 
 /// The fixed words of `error.code` in a `failed` event.
@@ -85,7 +104,7 @@ pub struct PodReport {
 impl Payload {
     /// Of a Job whose template says that it has no result.
     pub fn none() -> Self {
-        Self { content_type: String::new(), sha256: digest(&[]), bytes: Vec::new() }
+        Self::of(String::new(), Vec::new(), digest(&[]))
     }
 
     pub fn is_none(&self) -> bool {
@@ -93,12 +112,34 @@ impl Payload {
     }
 
     pub fn new(bytes: Vec<u8>) -> Self {
-        let content_type = match std::str::from_utf8(&bytes) {
-            Ok(text) if json::part(text).is_some() => "application/json",
-            Ok(_) => "text/plain; charset=utf-8",
-            Err(_) => "application/octet-stream",
+        let sha256 = digest(&bytes);
+        let payload = Self::of(String::new(), bytes, sha256);
+        let content_type = match payload.form {
+            Form::Json => "application/json",
+            Form::Text => "text/plain; charset=utf-8",
+            Form::Binary => "application/octet-stream",
         };
-        Self { content_type: content_type.to_owned(), sha256: digest(&bytes), bytes }
+        Self { content_type: content_type.to_owned(), ..payload }
+    }
+
+    /// As it was kept: `sha256` is that of `bytes`.
+    pub fn of(content_type: String, bytes: Vec<u8>, sha256: String) -> Self {
+        let form = match std::str::from_utf8(&bytes) {
+            Ok(text) if json::part(text).is_some() => Form::Json,
+            Ok(_) => Form::Text,
+            Err(_) => Form::Binary,
+        };
+        Self { content_type, bytes, sha256, form }
+    }
+
+    pub fn shown(&self) -> Shown<'_> {
+        let binary = Shown::Binary(&self.bytes);
+        match self.form {
+            // The text of the JSON is kept as it is: parsing would change large numbers.
+            Form::Json => serde_json::from_slice(&self.bytes).map_or(binary, Shown::Json),
+            Form::Text => std::str::from_utf8(&self.bytes).map_or(binary, Shown::Text),
+            Form::Binary => binary,
+        }
     }
 }
 
