@@ -25,7 +25,7 @@ pub use aside::{Aside, Reader as AsideReader};
 pub use consumer::{Consumer, Handful};
 pub use delivery::{Delivery, Origin};
 pub use message::Message;
-pub use overflow::{Overflow, Reader};
+pub use overflow::{Extent, Overflow, Reader};
 pub use pending::{Doubt, Parking, pending_queue};
 pub use poison::PoisonConsumer;
 pub use publisher::{Publisher, Receipt, publisher};

@@ -17,7 +17,7 @@ use crate::domain::job;
 use crate::domain::key::RequestKey;
 use crate::domain::outcome::Outcome;
 use crate::domain::waiter::Waiter;
-use crate::queue::{self, Reader};
+use crate::queue::{self, Extent, Reader};
 use crate::reply::Cached;
 
 /// Events under way for one Job: with results of a megabyte each this is what they take.
@@ -67,7 +67,7 @@ impl Completion {
         }
     }
 
-    /// Tells those in the Job's overflow queue, once as many can be read as the Job says there are: another
+    /// Tells those in the Job's overflow queue, once all of them can be read, and as many as the Job says there are: another
     /// completion may hold some of them, and die. Nothing is taken off the queue before the Job is released. Who put
     /// one there without being a dispatcher has the rights of a producer: none that the policy would not give them.
     pub(super) async fn answer_overflow(
@@ -102,7 +102,7 @@ impl Completion {
             Err(error) => return Err(error.into()),
         };
         let read = open.count();
-        if read < owed {
+        if read < owed || open.extent().await? == Extent::Part {
             return Err(Error::Held { read, owed });
         }
         self.count_unreadable(job, found.unreadable);

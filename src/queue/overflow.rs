@@ -17,7 +17,9 @@ use tracing::warn;
 
 use super::pending::own_user;
 use super::publisher::Wary;
-use super::{CALL_TIMEOUT, DELIVERY_LIMIT, Error, Message, Publisher, Purpose, Receipt, call, connect, ending, short};
+use super::{
+    CALL_TIMEOUT, DELIVERY_LIMIT, Error, Message, Publisher, Purpose, Receipt, call, connect, ending, short, topology,
+};
 use crate::config::Amqp;
 use crate::domain::waiter::Waiter;
 use crate::telemetry::chain;
@@ -46,6 +48,9 @@ pub struct Reader {
     user: String,
     connection: Connection,
     channel: Channel,
+    /// Messages in its hands.
+    got: u32,
+    /// Those of them that count.
     count: u64,
 }
 
@@ -54,6 +59,15 @@ pub struct Reader {
 pub struct Found {
     pub waiters: Vec<Waiter>,
     pub unreadable: usize,
+    got: u32,
+}
+
+/// How much of the queue was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    All,
+    /// Others hold some, or the broker cannot tell.
+    Part,
 }
 
 impl Overflow {
@@ -92,7 +106,7 @@ impl Overflow {
         self.declared.lock().await.remove(&queue);
         let connection = self.connect().await?;
         let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
-        Ok(Reader { queue, user: self.user.clone(), connection, channel, count: 0 })
+        Ok(Reader { queue, user: self.user.clone(), connection, channel, got: 0, count: 0 })
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
@@ -131,11 +145,22 @@ impl Reader {
     /// Everyone who can be read now. Who cannot be understood is counted and left out; who was put there by another
     /// than the dispatchers is counted where `trusts` says so of that user and the waiter.
     pub async fn rest(&mut self, trusts: impl Fn(Option<&str>, &Waiter) -> bool) -> Result<Found, Error> {
-        let Self { queue, user, connection, channel, count } = self;
+        let Self { queue, user, connection, channel, got, count } = self;
         let found =
             ending(connection, rest(queue, channel, |by, waiter| by == Some(user) || trusts(by, waiter))).await?;
+        *got += found.got;
         *count += (found.waiters.len() + found.unreadable) as u64;
         Ok(found)
+    }
+
+    /// Whether all that is on the queue is in this reader's hands. How many were read does not tell: a waiter that was tried
+    /// again is there twice, and another may be held by a reader that has died and whose end the broker does not know.
+    ///
+    /// A quorum queue counts each message that somebody has got and not settled as a consumer (seen on 3.10, 4.0 and 4.3).
+    /// What comes from now on is marked on the Job from now on.
+    pub async fn extent(&self) -> Result<Extent, Error> {
+        let (ready, held) = ending(&self.connection, topology::look(&self.connection, &self.queue)).await?;
+        Ok(if (ready, held) == (0, self.got) { Extent::All } else { Extent::Part })
     }
 
     /// How many were read so far.
@@ -156,6 +181,7 @@ async fn rest(queue: &str, channel: &Channel, trusts: impl Fn(Option<&str>, &Wai
     loop {
         let get = channel.basic_get(short(queue)?, BasicGetOptions::default());
         let Some(message) = call("get a waiter", CALL_TIMEOUT, get).await? else { return Ok(found) };
+        found.got += 1;
         let by = message.delivery.properties.user_id().as_ref().map(|name| name.as_str());
         match serde_json::from_slice(&message.delivery.data) {
             Ok(waiter) if trusts(by, &waiter) => found.waiters.push(waiter),

@@ -150,7 +150,14 @@ async fn a_job_is_not_let_go_while_somebody_else_holds_its_overflowed_waiters() 
     let held =
         channel.basic_get(queue.as_str().into(), lapin::options::BasicGetOptions::default()).await.expect("an answer");
     let held = held.expect("an overflowed waiter").delivery.data;
-    dispatcher.says("somebody else holds the others").await;
+    // Another of them is there twice, as after a try that was not marked: as many can be read as are owed an answer.
+    let other =
+        channel.basic_get(queue.as_str().into(), lapin::options::BasicGetOptions::default()).await.expect("an answer");
+    let other = other.expect("another").delivery;
+    producer.send_to(&queue, &serde_json::from_slice(&other.data).expect("a waiter"), &[]).await;
+    let requeue = lapin::options::BasicNackOptions { requeue: true, multiple: false };
+    assert!(other.acker.nack(requeue).await.expect("a word"));
+    dispatcher.says("somebody else holds some").await;
     let job = world.jobs().get(&name).await.expect("the Job");
     assert!(jobquay::domain::job::finalizer_index(&job).is_some(), "answers are owed");
     connection.close(200, "died".into()).await.expect("a goodbye");
