@@ -12,6 +12,7 @@ mod join;
 mod known;
 mod log;
 mod mark;
+mod marks;
 mod members;
 mod overdue;
 mod pages;

@@ -15,11 +15,12 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
+use super::marks::{bring_together, new_mark};
 use super::{Clients, Error, call};
 use crate::backoff::Backoff;
 use crate::crash;
 use crate::domain::job::{self, Load, MAX_WAITERS};
-use crate::domain::manifest::{JOB_FINALIZER, OVERFLOW_PREFIX, Plan, encode_waiter, waiter_annotation};
+use crate::domain::manifest::{JOB_FINALIZER, Plan, encode_waiter, waiter_annotation};
 use crate::domain::waiter::Waiter;
 use crate::telemetry::chain;
 
@@ -72,7 +73,8 @@ struct Pending {
 
 #[derive(Debug)]
 enum Addition {
-    Waiter(Box<Waiter>),
+    /// As it is to stand on the Job.
+    Waiter { annotation: String, value: String },
     /// The overflow queue has one more.
     Overflow,
 }
@@ -90,8 +92,9 @@ struct Patched {
 }
 
 impl Joiner {
-    pub(super) async fn join(&self, target: Target, load: Load, waiter: Waiter) -> Result<JoinVerdict, Error> {
-        self.add(target, load, Addition::Waiter(Box::new(waiter))).await
+    pub(super) async fn join(&self, target: Target, load: Load, waiter: &Waiter) -> Result<JoinVerdict, Error> {
+        let addition = Addition::Waiter { annotation: waiter_annotation(waiter), value: encode_waiter(waiter) };
+        self.add(target, load, addition).await
     }
 
     pub(super) async fn mark_overflow(&self, target: Target) -> Result<JoinVerdict, Error> {
@@ -144,19 +147,19 @@ async fn run(client: Client, call_timeout: Duration, mut receiver: mpsc::Receive
 
 /// Those who go into the next patch. Where a Job is full, its waiters are told so at once.
 fn next_batch(queue: &mut Queue) -> Vec<Pending> {
-    let mut room = queue.load.room();
+    let mut load = queue.load;
     let mut batch = Vec::new();
     let mut rest = Vec::new();
     for pending in queue.waiting.drain(..) {
-        match pending.addition {
+        match &pending.addition {
             Addition::Overflow => batch.push(pending),
-            Addition::Waiter(_) if room == 0 => {
+            Addition::Waiter { .. } if load.room() == 0 => {
                 // Who has gone comes again.
                 let _ = pending.verdict.send(Ok(JoinVerdict::Full));
             }
-            Addition::Waiter(_) if batch.len() >= BATCH => rest.push(pending),
-            Addition::Waiter(_) => {
-                room -= 1;
+            Addition::Waiter { .. } if batch.len() >= BATCH => rest.push(pending),
+            Addition::Waiter { annotation, value } => {
+                load = load.with(annotation, value);
                 batch.push(pending);
             }
         }
@@ -178,15 +181,13 @@ async fn patch(client: &Client, call_timeout: Duration, target: Target, batch: V
         operations.push(json!({"op": "add", "path": path, "value": value}));
     };
     for pending in &batch {
-        if let Addition::Waiter(waiter) = &pending.addition {
-            add(&waiter_annotation(waiter), encode_waiter(waiter));
+        if let Addition::Waiter { annotation, value } = &pending.addition {
+            add(annotation, value.clone());
         }
     }
     let overflowed = batch.iter().filter(|pending| matches!(pending.addition, Addition::Overflow)).count();
     if overflowed > 0 {
-        // A name of its own, so that patches add up whoever makes them, and one tried again counts once.
-        let mark = &uuid::Uuid::now_v7().simple().to_string()[24..];
-        add(&format!("{OVERFLOW_PREFIX}{mark}"), overflowed.to_string());
+        add(&new_mark(), overflowed.to_string());
     }
     let operations = serde_json::from_value(json!(operations)).expect("these are JSON patch operations");
     let patch = Patch::<()>::Json(operations);
@@ -203,15 +204,18 @@ async fn patch(client: &Client, call_timeout: Duration, target: Target, batch: V
         debug!(job.name = target.name, error = chain(error), additions = batch.len(), "a patch to join did not apply");
     }
     crash::point("waiter-saved");
-    let patched = patched.map(|job| job::load(&job));
+    let load = patched.as_ref().map(job::load);
     for pending in batch {
         // Who has gone comes again.
-        let _ = pending.verdict.send(match &patched {
+        let _ = pending.verdict.send(match &load {
             Ok(load) => Ok(JoinVerdict::Joined(*load)),
             Err(error) => failed(error),
         });
     }
-    Patched { target, load: patched.ok() }
+    if let Ok(job) = &patched {
+        bring_together(&jobs, job, call_timeout).await;
+    }
+    Patched { target, load: load.ok() }
 }
 
 fn failed(error: &Error) -> Result<JoinVerdict, Error> {

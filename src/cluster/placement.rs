@@ -1,7 +1,7 @@
 //! A request's claim to a place at a Job, how it is found one, and what comes of it. What a Job that was there already means
 //! is [`crate::domain::job::Standing`]'s to say.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::core::Status;
@@ -9,7 +9,9 @@ use kube::core::Status;
 use super::join::{JoinVerdict, Target};
 use super::{Error, Jobs};
 use crate::domain::earlier::Earlier;
-use crate::domain::job::{Load, Standing, finalizer_index, holds_claim, load, standing, was_created_after};
+use crate::domain::job::{
+    Load, Standing, finalizer_index, finished_at, holds_claim, load, standing, was_created_after,
+};
 use crate::domain::manifest::Plan;
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::waiter::Waiter;
@@ -62,8 +64,8 @@ pub struct Claim<'a> {
     /// Whether a call for it may still take effect.
     pub undecided: bool,
     pub may_join: bool,
-    /// Whether only a result will do that is made from now on (`refresh`).
-    pub wants_new: bool,
+    /// An older result is of no use; with nothing, only one that is made from now on is (`refresh`).
+    pub max_age: Option<Duration>,
     /// When the cache said "miss".
     pub looked_up: Instant,
 }
@@ -124,7 +126,7 @@ impl Jobs {
     /// Joins the Job that lives; [`Placement::Gone`] where there is none.
     pub async fn join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
         // Whoever may stand there already, or wants to know more of it, has to read it.
-        let needs_no_look = claim.may_join && !claim.earlier.is_possible() && !claim.wants_new;
+        let needs_no_look = claim.may_join && !claim.earlier.is_possible() && claim.max_age.is_none();
         let known = || self.shared.known.to_join(&plan.lock, &claim.waiter.id());
         if let Some((target, load)) = needs_no_look.then(known).flatten() {
             match self.join_target(plan, claim, target, load).await? {
@@ -153,10 +155,15 @@ impl Jobs {
             Standing::Joinable { already_waiting: true, .. } => return Ok(Placement::Joined),
             Standing::Joinable { .. } if !claim.may_join => return Ok(Placement::Duplicate),
             // Its result was there before this request, which wants a newer one.
-            Standing::Joinable { ended: true, .. } if claim.wants_new => return Ok(Placement::Moved),
+            Standing::Joinable { ended: true, .. } if self.is_too_old(existing, claim) => return Ok(Placement::Moved),
             Standing::Joinable { uid, finalizer_index, load, .. } => (Target::of(plan, uid, finalizer_index), load),
         };
         self.join_target(plan, claim, target, load).await
+    }
+
+    fn is_too_old(&self, ended: &Job, claim: &Claim<'_>) -> bool {
+        let since_its_end = || Duration::try_from(self.time().now().duration_since(finished_at(ended)?)).ok();
+        claim.max_age.is_some_and(|most| most.is_zero() || since_its_end().is_some_and(|age| age > most))
     }
 
     async fn join_target(
@@ -166,7 +173,7 @@ impl Jobs {
         target: Target,
         load: Load,
     ) -> Result<Placement, Error> {
-        match self.shared.joiner.join(target.clone(), load, claim.waiter.clone()).await? {
+        match self.shared.joiner.join(target.clone(), load, claim.waiter).await? {
             JoinVerdict::Joined(load) => {
                 self.shared.metrics.jobs_joined.inc();
                 self.shared.known.joined(plan.lock, target, load);

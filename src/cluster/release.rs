@@ -25,14 +25,18 @@ impl Jobs {
     pub async fn release(&self, job: &Job, outcome: &OutcomeRecord<'_>) -> Result<Released, Error> {
         let _write = self.write_slot().await;
         let name = job.metadata.name.clone().unwrap_or_default();
-        let patch = Patch::Merge(release_patch(job, outcome));
-        match call(
-            "release a Job",
-            self.shared.call_timeout,
-            self.writer().patch(&name, &PatchParams::default(), &patch),
-        )
-        .await
-        {
+        let (jobs, params) = (self.writer(), PatchParams::default());
+        let patched = |outcome| {
+            let patch = Patch::Merge(release_patch(job, outcome));
+            let (jobs, params, name) = (&jobs, &params, &name);
+            async move { call("release a Job", self.shared.call_timeout, jobs.patch(name, params, &patch)).await }
+        };
+        let mut answer = patched(Some(outcome)).await;
+        if answer.as_ref().is_err_and(Error::is_unfit) {
+            // Its annotations may be full. Without the outcome a redelivery finds only in Redis that it was answered.
+            answer = patched(None).await;
+        }
+        match answer {
             Ok(_) => {
                 crash::point("finalizer-removed");
                 Ok(Released::Released)
@@ -47,14 +51,15 @@ impl Jobs {
     }
 }
 
-fn release_patch(job: &Job, outcome: &OutcomeRecord<'_>) -> Value {
+fn release_patch(job: &Job, outcome: Option<&OutcomeRecord<'_>>) -> Value {
     let others: Vec<_> =
         job.metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != JOB_FINALIZER).collect();
     debug_assert!(finalizer_index(job).is_some(), "only a Job that owes answers is released");
+    let outcome = outcome.map(|outcome| json!(outcome).to_string());
     json!({"metadata": {
         "resourceVersion": job.metadata.resource_version,
         "finalizers": others,
         "labels": {OPEN: null},
-        "annotations": {OUTCOME: json!(outcome).to_string()},
+        "annotations": {OUTCOME: outcome},
     }})
 }

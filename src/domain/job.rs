@@ -14,7 +14,9 @@ use super::lanes::Occupant;
 use super::manifest::{self, CachePlan};
 use super::template::{Limits, ResultPlan};
 use super::waiter::Waiter;
-pub use ending::{Ending, PodVerdict, attempts, ending, finished_at, had_one_pod, pod_verdict, was_created_after};
+pub use ending::{
+    Ending, PodVerdict, attempts, ending, finished_at, had_one_pod, has_verdict, pod_verdict, was_created_after,
+};
 
 /// More waiters than this, or more text, do not fit on one Job (annotations end at 256 KiB).
 pub const MAX_WAITERS: usize = 256;
@@ -30,6 +32,12 @@ pub struct Load {
 impl Load {
     /// Of a Job that takes nobody more.
     pub const FULL: Self = Self { waiters: MAX_WAITERS, bytes: MAX_WAITERS_BYTES };
+
+    /// With one waiter more.
+    #[must_use]
+    pub fn with(self, annotation: &str, value: &str) -> Self {
+        Self { waiters: self.waiters + 1, bytes: self.bytes + annotation.len() + value.len() }
+    }
 
     /// How many more waiters the Job takes.
     pub fn room(self) -> usize {
@@ -141,17 +149,19 @@ pub fn is_unwanted(job: &Job) -> bool {
 
 /// How many waiters went to the Job's overflow queue.
 pub fn overflowed(job: &Job) -> u64 {
+    overflow_marks(job).into_iter().map(|(_, count)| count).fold(0, u64::saturating_add)
+}
+
+/// The marks that say so, each with how many it stands for; what is no number is none.
+pub fn overflow_marks(job: &Job) -> Vec<(&str, u64)> {
     let marks = annotations(job).filter(|(name, _)| name.starts_with(manifest::OVERFLOW_PREFIX));
-    marks.filter_map(|(_, count)| count.parse::<u64>().ok()).fold(0, u64::saturating_add)
+    marks.filter_map(|(name, count)| Some((name.as_str(), count.parse().ok()?))).collect()
 }
 
 /// How many waiters stand on the Job, and how many bytes they take.
 pub fn load(job: &Job) -> Load {
     let waiters = annotations(job).filter(|(name, _)| name.starts_with(manifest::WAITER_PREFIX));
-    waiters.fold(Load::default(), |load, (name, value)| Load {
-        waiters: load.waiters + 1,
-        bytes: load.bytes + name.len() + value.len(),
-    })
+    waiters.fold(Load::default(), |load, (name, value)| load.with(name, value))
 }
 
 pub fn key(job: &Job) -> Option<RequestKey> {

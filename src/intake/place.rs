@@ -32,6 +32,7 @@ impl Intake {
         let mut quest = Quest::new(request, delivery, plan, self.claimant(request), self.jobs.time());
         quest.missed = missed;
         loop {
+            quest.may_have_lost_its_delivery();
             if let Some(deadline) = quest.late().filter(|_| !quest.earlier.is_possible()) {
                 return Ok(Decision::Expired(deadline));
             }

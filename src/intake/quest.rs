@@ -22,6 +22,10 @@ const UNDECIDED_FOR: Duration = Duration::from_secs(75);
 /// A request that the API server keeps from its place for so long waits in its lane.
 const ROOM_AFTER: Duration = Duration::from_secs(3);
 
+/// A connection may have died within this of which its session knows nothing yet; the broker has given the delivery to another
+/// then, who may have placed the request.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+
 /// Why a request found no place this time; it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unplaced {
@@ -98,7 +102,10 @@ impl<'a> Quest<'a> {
             earlier: self.earlier,
             undecided: self.may_be_placed_yet(),
             may_join: self.request.may_join(),
-            wants_new: self.request.cache.mode == CacheMode::Refresh,
+            max_age: match self.request.cache.mode {
+                CacheMode::Refresh => Some(Duration::ZERO),
+                _ => self.request.cache.max_age,
+            },
             looked_up,
         }
     }
@@ -148,6 +155,13 @@ impl<'a> Quest<'a> {
     pub(super) fn may_have_overflowed(&mut self) {
         self.undecided = Some(Instant::now());
         self.is_in_doubt();
+    }
+
+    /// Held for long, it may be somebody else's by now: from then on each round begins with a look at its Job.
+    pub(super) fn may_have_lost_its_delivery(&mut self) {
+        if self.patience.has_lasted(LOST_AFTER) {
+            self.is_in_doubt();
+        }
     }
 
     /// A call for the request had no answer, and may have put it on a Job.

@@ -75,7 +75,7 @@ impl Intake {
             earlier: Earlier::AnyTime,
             undecided: false,
             may_join: request.may_join(),
-            wants_new: false,
+            max_age: None,
             looked_up: Instant::now(),
         };
         let (jobs, mut patience) = (self.jobs_of(plan), Patience::new());

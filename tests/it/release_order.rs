@@ -19,7 +19,7 @@ use crate::support::{World, eventually};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-fn jobs(world: &World) -> Jobs {
+pub(crate) fn jobs(world: &World) -> Jobs {
     let clients = Clients {
         write: world.client.clone(),
         read: world.client.clone(),
@@ -36,7 +36,7 @@ fn jobs(world: &World) -> Jobs {
 }
 
 /// A Job that never starts.
-fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let key = RequestKey::of(&KeyParts {
         tenant: "t",
         template: "t",
@@ -67,24 +67,18 @@ fn plan() -> Plan {
     }
 }
 
-fn waiter(id: &str) -> Waiter {
+pub(crate) fn waiter(id: &str) -> Waiter {
     serde_json::from_value(json!({"r": id, "q": "replies", "t": "1970-01-01T00:00:00Z"})).expect("a waiter")
 }
 
-async fn place(jobs: &Jobs, id: &str) -> Placement {
+pub(crate) async fn place(jobs: &Jobs, id: &str) -> Placement {
     place_again(jobs, id, Earlier::None).await
 }
 
 async fn place_again(jobs: &Jobs, id: &str, earlier: Earlier) -> Placement {
     let waiter = waiter(id);
-    let claim = Claim {
-        waiter: &waiter,
-        earlier,
-        undecided: false,
-        may_join: true,
-        wants_new: false,
-        looked_up: Instant::now(),
-    };
+    let claim =
+        Claim { waiter: &waiter, earlier, undecided: false, may_join: true, max_age: None, looked_up: Instant::now() };
     jobs.create_or_join(&Plan { namespace: jobs.namespace().to_owned(), ..plan() }, &claim).await.expect("an answer")
 }
 
@@ -185,14 +179,8 @@ async fn a_handler_that_was_slow_since_its_lookup_does_not_create() {
     let jobs = jobs(&world);
     let waiter = waiter("one");
     let looked_up = Instant::now().checked_sub(Duration::from_secs(6)).expect("the machine has been up for that long");
-    let claim = Claim {
-        waiter: &waiter,
-        earlier: Earlier::None,
-        undecided: false,
-        may_join: true,
-        wants_new: false,
-        looked_up,
-    };
+    let claim =
+        Claim { waiter: &waiter, earlier: Earlier::None, undecided: false, may_join: true, max_age: None, looked_up };
     assert_eq!(
         jobs.create_or_join(&Plan { namespace: jobs.namespace().to_owned(), ..plan() }, &claim)
             .await

@@ -56,6 +56,11 @@ pub fn ending(job: &Job) -> Option<Ending> {
     job.metadata.deletion_timestamp.as_ref().map(|_| Ending::Deleted)
 }
 
+/// Whether Kubernetes has come to a verdict on it.
+pub fn has_verdict(job: &Job) -> bool {
+    ["SuccessCriteriaMet", "Complete", "Failed", "FailureTarget"].iter().any(|kind| holds(job, kind).is_some())
+}
+
 /// How many pods have ended. Those that the Job controller has seen and not counted yet are part of it:
 /// at the first sight of a success its only pod is still among them.
 pub fn attempts(job: &Job) -> i32 {

@@ -11,7 +11,7 @@ use crate::domain::waiter::Waiter;
 
 /// Longer ids would not fit into an event id, which is an AMQP short string (255 bytes).
 pub(super) const MAX_REQUEST_ID: usize = 200;
-/// A reason stands in an annotation of the Job, beside 255 others.
+/// A reason stands in an annotation of the Job, as JSON writes it, beside 255 others.
 pub(super) const MAX_REASON: usize = 256;
 
 /// What a body asks for.
@@ -143,12 +143,17 @@ fn parse_cancel(value: Value, outer: Fields) -> Result<Body, Rejection> {
         let why = format!("`request_id` must have 1 to {MAX_REQUEST_ID} bytes");
         return Err(Rejection::at(Code::Malformed, &fields.pointer_to("request_id"), why));
     }
-    if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
-        let why = format!("`reason` must have at most {MAX_REASON} bytes");
+    if reason.as_ref().is_some_and(|reason| written_length(reason) > MAX_REASON) {
+        let why = format!("`reason` must have at most {MAX_REASON} bytes, as JSON writes them");
         return Err(Rejection::at(Code::Malformed, &fields.pointer_to("reason"), why));
     }
     fields.finish()?;
     Ok(Body::Cancel { request_id, reason })
+}
+
+/// Between its quotes.
+fn written_length(text: &str) -> usize {
+    serde_json::to_string(text).map_or(usize::MAX, |json| json.len() - 2)
 }
 
 fn parse_work(fields: &mut Fields, pointer: &str) -> Result<Work, Rejection> {
