@@ -34,6 +34,7 @@ use crate::cache::Store;
 use crate::cluster::{self, Jobs, Released, Sighting};
 use crate::crash;
 use crate::domain::job::{self, Ending};
+use crate::domain::overdue::GivenUp;
 use crate::members::Duty;
 use crate::queue::{self, Overflow, Reader};
 use crate::reply::Replies;
@@ -82,7 +83,7 @@ enum Error {
     Upload(String),
     #[error("{0} answers reach neither their queues nor that of the undeliverable")]
     Untold(usize),
-    #[error("{read} of {owed} overflowed waiters can be read; somebody else holds the others")]
+    #[error("{read} overflowed waiters can be read, and {owed} are owed an answer; somebody else holds some")]
     Held { read: u64, owed: u64 },
 }
 
@@ -165,6 +166,11 @@ impl Completion {
                 tokio::time::sleep(SETTLING / 4).await;
                 continue;
             }
+            if ending == Ending::Deleted {
+                // Recorded before it is told: nothing keeps a Job controller from coming to a verdict later.
+                self.jobs.of(Some(&sighting.namespace)).give_up(&job, &GivenUp::deleted()).await?;
+                continue;
+            }
             let (waiters, unreadable) = job::waiters(&job);
             let (cancelled, waiters): (Vec<_>, Vec<_>) =
                 waiters.into_iter().partition(|waiter| waiter.cancelled.is_some());
@@ -178,7 +184,8 @@ impl Completion {
             if !std::mem::replace(&mut progress.started_told, true) && job::attempts(&job) > 0 {
                 self.announce_start(&job).await?;
             }
-            if matches!(ending, Ending::GivenUp(_)) && job.metadata.deletion_timestamp.is_none() {
+            let runs_on = job.metadata.deletion_timestamp.is_none() && !job::has_verdict(&job);
+            if matches!(ending, Ending::GivenUp(_)) && runs_on {
                 // First, for its pod still runs or tries to. The finalizer keeps the Job until all are answered.
                 self.jobs.of(Some(&sighting.namespace)).delete(&sighting.name, &sighting.uid).await?;
                 continue;

@@ -89,7 +89,12 @@ impl Store {
             return Kept::Not;
         }
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(result_key(&entry.key)).arg(value).arg("EX").arg(ttl.saturating_add(self.stale).as_secs().max(1));
+        pipeline
+            .cmd("SET")
+            .arg(result_key(&entry.key))
+            .arg(value)
+            .arg("EX")
+            .arg(ttl.saturating_add(self.stale).as_secs().max(1));
         if !replace {
             pipeline.arg("NX").arg("GET");
         }

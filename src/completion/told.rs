@@ -16,6 +16,7 @@ use crate::domain::event::JobInfo;
 use crate::domain::job::{self, Ending};
 use crate::domain::manifest::RESULT_KEY;
 use crate::domain::outcome::{Failure, FailureCode, Outcome, Payload};
+use crate::domain::overdue::GivenUp;
 use crate::domain::template::{ResultPlan, ResultSource};
 use crate::domain::waiter::Waiter;
 
@@ -73,9 +74,22 @@ impl Completion {
             Some(told) => told,
             // A value that replaces must not come later than that of a newer run.
             None if (lost || replaces(waiters)) && self.owing(sighting).await?.is_none() => return Ok(None),
+            None if lost && self.is_given_up(job, &outcome).await? => return Ok(None),
             None => self.keep(job, outcome, waiters).await,
         };
         Ok(Some(Arc::clone(progress.outcome.insert(Arc::new(told)))))
+    }
+
+    /// That a result cannot be read is recorded on its Job before it is told: it may be readable another time. Then, or where
+    /// the Job has changed, it is looked at again.
+    async fn is_given_up(&self, job: &Job, outcome: &Outcome) -> Result<bool, Error> {
+        match outcome {
+            Outcome::Failed(failure) if failure.code == FailureCode::ResultUnreadable => {
+                self.jobs_of(job).give_up(job, &GivenUp::unreadable(failure.message.clone())).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     fn jobs_of(&self, job: &Job) -> Jobs {
@@ -96,6 +110,9 @@ impl Completion {
         progress: &mut Progress,
     ) -> Result<Outcome, Error> {
         progress.upload = job::upload_key(job);
+        if let Ending::GivenUp(GivenUp { code: FailureCode::ResultUnreadable, message, .. }) = ending {
+            return Ok(Outcome::Failed(Failure::of_result(FailureCode::ResultUnreadable, message)));
+        }
         if *ending != Ending::Succeeded {
             // Told without them, it would never be known why it failed.
             pods?;
@@ -140,8 +157,18 @@ impl Completion {
 
     /// Whether the last of its pods may have ended a moment ago.
     fn has_ended_now(&self, job: &Job) -> bool {
-        let now = self.jobs.time().now();
-        job::finished_at(job).is_none_or(|finished| now.duration_since(finished) < ENDED_NOW)
+        self.since_its_end(job).is_none_or(|since| since < ENDED_NOW)
+    }
+
+    /// From when its result is, by this process' clock: now, or its end where nobody has seen to that for a while.
+    fn made_at(&self, job: &Job) -> Timestamp {
+        let now = Timestamp::now();
+        let since = self.since_its_end(job).filter(|since| *since >= ENDED_NOW).unwrap_or_default();
+        now.checked_sub(since).unwrap_or(now)
+    }
+
+    fn since_its_end(&self, job: &Job) -> Option<SignedDuration> {
+        Some(self.jobs.time().now().duration_since(job::finished_at(job)?))
     }
 
     /// The result that the worker has put into Redis, which is its only copy.
@@ -170,14 +197,14 @@ impl Completion {
     /// Offers a success to the cache, where the first value of a key stays.
     async fn keep(&self, job: &Job, outcome: Outcome, waiters: &[Waiter]) -> Told {
         let info = self.jobs_of(job).info(job);
-        let now = Timestamp::now();
-        let told = Told { outcome, job: info, created_at: now, expires_at: None, stored: false, kept: OnceCell::new() };
+        let created_at = self.made_at(job);
+        let told = Told { outcome, job: info, created_at, expires_at: None, stored: false, kept: OnceCell::new() };
         let (Outcome::Succeeded(payload), Some(key)) = (&told.outcome, job::key(job)) else { return told };
         let plan = job::cache_plan(job);
         if plan.store {
             let ttl = Duration::from_secs(plan.ttl_seconds);
-            let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
-            let entry = Entry { key, job: told.job.clone(), created_at: now, expires_at, payload: payload.clone() };
+            let expires_at = created_at.checked_add(ttl).unwrap_or(Timestamp::MAX);
+            let entry = Entry { key, job: told.job.clone(), created_at, expires_at, payload: payload.clone() };
             let kept = self.store.keep(&entry, ttl, replaces(waiters)).await;
             crash::point("cache-set");
             match kept {

@@ -178,6 +178,8 @@ impl Worklist {
         }
         if over == Over::Done {
             self.answered.remember(uid.clone());
+            // Its end may have come while the watch was listing, which says nothing of what is gone.
+            self.started.remove(&uid);
         }
         Some(uid)
     }

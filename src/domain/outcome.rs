@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::job::Ending;
 use super::json;
+use super::overdue::GivenUp;
 
 /// A failed Job's log is told only so far: the last lines, and no more than this many bytes of them.
 pub const LOG_TAIL_LINES: usize = 50;
@@ -185,7 +186,8 @@ impl Failure {
             Ending::Failed { reason, message } => (FailureCode::JobFailed, reason.clone(), message.clone()),
             Ending::GivenUp(given_up) => (given_up.code, given_up.reason.clone(), given_up.message.clone()),
             Ending::Deleted | Ending::Succeeded => {
-                (FailureCode::JobDeleted, String::new(), "the Job was deleted before it ended".into())
+                let GivenUp { code, message, reason } = GivenUp::deleted();
+                (code, reason, message)
             }
         };
         // "OOMKilled" tells more than "BackoffLimitExceeded"; a plain "Error" tells less.

@@ -25,6 +25,19 @@ pub struct GivenUp {
     pub reason: String,
 }
 
+impl GivenUp {
+    /// Of a Job that somebody has deleted before it ended.
+    pub fn deleted() -> Self {
+        let message = "the Job was deleted before it ended".into();
+        Self { code: FailureCode::JobDeleted, message, reason: String::new() }
+    }
+
+    /// Of a Job that has succeeded, with a result that cannot be read; why, in words.
+    pub fn unreadable(why: String) -> Self {
+        Self { code: FailureCode::ResultUnreadable, message: why, reason: String::new() }
+    }
+}
+
 /// What counts of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFacts {

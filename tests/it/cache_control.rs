@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::stack::STACK;
 #[cfg(feature = "crash-points")]
-use crate::support::{Producer, broker::Broker, eventually};
-use crate::support::{Request, World};
+use crate::support::{Producer, broker::Broker};
+use crate::support::{Request, World, eventually};
 
 /// A job that says something else each time.
 fn request(cache: &Value) -> Request {
@@ -125,6 +125,31 @@ async fn the_first_value_of_a_key_stays_and_a_job_tells_its_own() {
     assert_eq!(event.data()["job"]["uid"].as_str(), job.metadata.uid.as_deref());
     let later = producer.ask(Request::template("script", &json!({"script": "sleep 3; echo mine"}))).await;
     assert_eq!((later.served_by(), later.result("text")), ("cache", &json!("earlier\n")));
+}
+
+/// Its Job has ended when nobody could see to that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_is_as_old_as_the_end_of_its_job() {
+    let world = World::new("age").await;
+    let mut dispatcher = world.dispatcher().await;
+    let mut producer = world.producer().await;
+    producer.send(request(&json!({}))).await;
+    let name = world.the_job().await.metadata.name.unwrap_or_default();
+    dispatcher.kill();
+    eventually("the Job has ended", async || {
+        jobquay::domain::job::ending(&world.jobs().get(&name).await.expect("the Job"))
+    })
+    .await;
+    world.pause(Duration::from_secs(12)).await;
+    let _next = world.dispatcher().await;
+    let first = producer.event().await;
+    world.settled().await;
+    let kept = producer.ask(request(&json!({}))).await;
+    assert_eq!((kept.served_by(), kept.result("text")), ("cache", first.result("text")));
+    assert!(kept.result("age_seconds").as_u64() >= Some(12), "{}", kept.data());
+    let fresh = producer.ask(request(&json!({"max_age": "10s"}))).await;
+    assert_eq!((fresh.state(), fresh.served_by()), ("succeeded", "executed"));
+    assert_ne!(fresh.result("text"), first.result("text"));
 }
 
 /// It has read what its run made, and is frozen before it keeps that; another completes the Job, and a newer one. It has

@@ -9,6 +9,7 @@ mod support;
 mod addresses;
 mod admission;
 mod agreement;
+mod annotations;
 mod answer_at_pod;
 mod api_faults;
 mod broker_cluster;
@@ -48,6 +49,9 @@ mod overdue;
 mod poison;
 mod policy;
 mod process_faults;
+#[cfg(feature = "crash-points")]
+mod recorded_verdicts;
+mod redis_connection;
 mod redis_faults;
 mod rejections;
 mod release_order;

@@ -16,6 +16,7 @@ pub(crate) mod own_redis;
 pub(crate) mod producer;
 pub(crate) mod raw_amqp;
 pub(crate) mod recorder;
+pub(crate) mod relay;
 pub(crate) mod stack;
 pub(crate) mod world;
 

@@ -91,12 +91,13 @@ pub(crate) fn release(world: &mut World, scope: &Scope, name: usize) {
 pub(crate) fn steps(next: &mut Next<'_>) {
     for name in 0..next.world.jobs.len() {
         let Some(job) = next.world.jobs[name] else { continue };
-        if !job.has_ended() {
+        // Also one that is being deleted, while answers are owed.
+        if job.verdict.is_none() {
             end(next, name, "succeeds", Verdict::Succeeded);
             if next.scope.jobs_fail {
                 end(next, name, "fails", Verdict::Failed);
             }
-        } else if job.verdict.is_some() && !job.deleting && (next.scope.slow || !job.owes) {
+        } else if !job.deleting && (next.scope.slow || !job.owes) {
             run_out(next, name);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::scopes::Mode;
 use super::steps::{Next, Step, Subject};
-use super::world::{Answer, Completing, Completion, Job, Requests, Value, World};
+use super::world::{Answer, Completing, Completion, Job, Requests, Value, Verdict, World};
 use super::wrong::Wrong;
 use super::{cluster, invariants};
 
@@ -41,6 +41,7 @@ impl Turn<'_, '_> {
     fn step(&mut self, completion: Completion) {
         match completion.at {
             Completing::Look => self.look("looks again", Some(completion)),
+            Completing::GiveUp => self.give_up(completion),
             Completing::Keep => self.keep(completion),
             Completing::Tell => self.tell(completion),
             Completing::Record => self.record(completion),
@@ -67,10 +68,26 @@ impl Turn<'_, '_> {
         };
         let known =
             before.map_or(fresh, |before| Completion { outcome: before.outcome, answered: before.answered, ..fresh });
+        if job.verdict.is_none() && known.outcome.is_none() && !self.next.is(Wrong::DeletionUnrecorded) {
+            return self.go(does, Some(Completion { at: Completing::GiveUp, ..known }), |_| {});
+        }
         let outcome = known.outcome.or((!job.succeeded()).then_some(Answer::Failed));
         let after = Completion { outcome, ..known };
         let at = if outcome.is_none() { Completing::Keep } else { self.first_answer(&after) };
         self.go(does, Some(Completion { at, ..after }), |_| {});
+    }
+
+    /// One patch, at the resource version that was read: from then on that is how the Job has ended.
+    fn give_up(&mut self, completion: Completion) {
+        let name = self.name;
+        let after = Some(Completion { at: Completing::Look, ..completion });
+        let fits = |job: &Job| job.uid == completion.uid && job.version == completion.version;
+        if !self.next.world.jobs[name].as_ref().is_some_and(fits) {
+            return self.go("cannot record that it was deleted: it has changed", after, |_| {});
+        }
+        self.go("records that it was deleted", after, |world| {
+            cluster::change(world, name, |job| job.verdict = Some(Verdict::Failed));
+        });
     }
 
     fn first_answer(&self, completion: &Completion) -> Completing {

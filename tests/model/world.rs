@@ -55,7 +55,7 @@ pub(crate) enum Verdict {
 }
 
 impl Job {
-    /// Nothing will change what is told of it: it has a verdict, or was deleted without one.
+    /// It has a verdict, or was deleted and may get one: there is something to complete.
     pub(crate) fn has_ended(&self) -> bool {
         self.verdict.is_some() || self.deleting
     }

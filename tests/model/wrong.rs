@@ -50,11 +50,13 @@ pub(crate) enum Wrong {
     MarkWithoutVersion,
     /// A verdict that no Job stands behind is recorded only when it was told.
     ToldBeforeNoted,
+    /// That a Job was deleted is told without a record of it on the Job.
+    DeletionUnrecorded,
 }
 
 /// Where each is found: the scope, in which every promise holds without it, the promise that it breaks, and in
 /// how many steps.
-pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 22] = [
+pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 23] = [
     (Wrong::AckBeforeCreate, scopes::CRASHES, Invariant::Acknowledged, 2),
     (Wrong::NameOfItsOwn, scopes::CRASHES, Invariant::OneLiveJob, 6),
     (Wrong::ReleaseBeforeTelling, scopes::CRASHES, Invariant::Released, 6),
@@ -77,6 +79,7 @@ pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 22] = [
     (Wrong::CancelTakesTheWaiterOff, scopes::CANCELLED, Invariant::Acknowledged, 11),
     (Wrong::MarkWithoutVersion, scopes::CANCELLED, Invariant::Agreement, 13),
     (Wrong::ToldBeforeNoted, scopes::ONLY_TOO, Invariant::Agreement, 14),
+    (Wrong::DeletionUnrecorded, scopes::DELETED, Invariant::Agreement, 11),
 ];
 
 /// What the design stands on: where one of these does not hold, a request may be told two different things.

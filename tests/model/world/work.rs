@@ -91,6 +91,8 @@ pub(crate) struct Completion {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Completing {
     Look,
+    /// Records the verdict of ours on a Job that was deleted without one.
+    GiveUp,
     Keep,
     Tell,
     Record,
