@@ -74,7 +74,11 @@ impl Jobs {
         let delete = DeleteParams::background().preconditions(as_read);
         let name = job.metadata.name.clone().unwrap_or_default();
         match call("delete a Job", self.shared.call_timeout, self.writer().delete(&name, &delete)).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                // Before the watch says so: who joined it would be told that it was deleted.
+                self.shared.known.forget_uid(job.metadata.uid.as_deref().unwrap_or_default());
+                Ok(true)
+            }
             Err(error) if error.is_not_found() => Ok(true),
             Err(error) if error.is_conflict() => Ok(false),
             Err(error) => Err(error),

@@ -38,6 +38,10 @@ pub(super) struct Told {
 }
 
 impl Told {
+    fn is_unkept_success(&self) -> bool {
+        !self.stored && matches!(self.outcome, Outcome::Succeeded(_))
+    }
+
     fn of_entry(entry: Arc<Entry>) -> Self {
         let entry = Arc::unwrap_or_clone(entry);
         Self {
@@ -63,10 +67,12 @@ impl Completion {
         pods: Result<(), cluster::Error>,
         progress: &mut Progress,
     ) -> Result<Option<Arc<Told>>, Error> {
-        if let Some(told) = &progress.outcome {
-            return Ok(Some(Arc::clone(told)));
-        }
-        let outcome = self.capture(job, ending, pods, progress).await?;
+        let outcome = match &progress.outcome {
+            // Whoever wants it to replace another has joined since it was offered.
+            Some(told) if told.is_unkept_success() && replaces(waiters) => told.outcome.clone(),
+            Some(told) => return Ok(Some(Arc::clone(told))),
+            None => self.capture(job, ending, pods, progress).await?,
+        };
         crash::point("result-captured");
         let lost = *ending == Ending::Succeeded && matches!(outcome, Outcome::Failed(_));
         let before = if lost { self.told_before(job).await } else { None };
