@@ -76,9 +76,13 @@ pub(crate) async fn place(jobs: &Jobs, id: &str) -> Placement {
 }
 
 async fn place_again(jobs: &Jobs, id: &str, earlier: Earlier) -> Placement {
+    place_with(jobs, id, earlier, None).await
+}
+
+async fn place_with(jobs: &Jobs, id: &str, earlier: Earlier, max_age: Option<Duration>) -> Placement {
     let waiter = waiter(id);
     let claim =
-        Claim { waiter: &waiter, earlier, undecided: false, may_join: true, max_age: None, looked_up: Instant::now() };
+        Claim { waiter: &waiter, earlier, undecided: false, may_join: true, max_age, looked_up: Instant::now() };
     jobs.create_or_join(&Plan { namespace: jobs.namespace().to_owned(), ..plan() }, &claim).await.expect("an answer")
 }
 
@@ -160,6 +164,24 @@ async fn one_that_is_sent_again_does_not_rely_on_an_answer_that_is_on_its_way() 
         "a redelivery is the same request"
     );
     assert_eq!(place(&jobs, "two").await, Placement::Joined, "another joins until the Job is let go");
+}
+
+/// It owes an answer that cannot be told, and stands for as long.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_wants_nothing_old_does_not_join_a_job_that_has_ended_long_ago() {
+    let world = World::new("old-job").await;
+    let jobs = jobs(&world);
+    place(&jobs, "one").await;
+    let ended = jiff::Timestamp::now() - Duration::from_secs(3600);
+    let met =
+        json!({"type": "SuccessCriteriaMet", "status": "True", "lastProbeTime": ended, "lastTransitionTime": ended});
+    let verdict = Patch::Merge(json!({"status": {"conditions": [met]}}));
+    world.jobs().patch_status(&plan().name(), &PatchParams::default(), &verdict).await.expect("a verdict");
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    assert_eq!(place_with(&jobs, "two", Earlier::None, minutes(59)).await, Placement::Moved);
+    assert_eq!(place_with(&jobs, "two", Earlier::None, minutes(0)).await, Placement::Moved, "as with `refresh`");
+    assert_eq!(place_with(&jobs, "two", Earlier::None, minutes(70)).await, Placement::Joined);
+    assert_eq!(place(&jobs, "three").await, Placement::Joined);
 }
 
 #[tokio::test(flavor = "multi_thread")]
