@@ -24,6 +24,7 @@ demo: ## the main job on real parts, shown scene by scene
 
 test: ## all checks and all tests, on real parts
 	cargo fmt --check
+	@deploy/local/test-mutations --fit
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features crash-points -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target -- -D warnings
