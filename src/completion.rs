@@ -143,19 +143,7 @@ impl Completion {
     /// Along the way, from a look at the Job; whoever joins while it is walked makes it begin anew.
     async fn complete(&self, sighting: &Sighting, progress: &mut Progress, duty: &Duty) -> Result<Over, Error> {
         for _ in 0..ROUNDS {
-            let shown = progress.shown.take().filter(|job| job::finalizer_index(job).is_some());
-            let has_read = match &shown {
-                Some(job) => progress.has_read_of(job).await,
-                None => false,
-            };
-            let (job, pods) = match shown {
-                Some(job) if has_read => (Ok(Some(*job)), Ok(())),
-                Some(job) => (Ok(Some(*job)), self.list_pods(sighting, progress).await),
-                None => {
-                    progress.read = None;
-                    tokio::join!(self.owing(sighting), self.list_pods(sighting, progress))
-                }
-            };
+            let (job, pods) = self.look(sighting, progress).await;
             // While the API server is away nothing can be read, whoever is to give it.
             let Some(job) = job.inspect_err(|_| progress.unreadable_since = None)? else {
                 return self.let_go(sighting, progress).await;
@@ -203,6 +191,24 @@ impl Completion {
             }
         }
         Err(Error::Restless(ROUNDS))
+    }
+
+    /// The Job as the watch has just shown it, or as it is now, if it still owes answers; its pods are listed where they may be
+    /// needed.
+    async fn look(
+        &self,
+        sighting: &Sighting,
+        progress: &mut Progress,
+    ) -> (Result<Option<Job>, Error>, Result<(), cluster::Error>) {
+        let Some(shown) = progress.shown.take().filter(|job| job::finalizer_index(job).is_some()) else {
+            progress.read = None;
+            return tokio::join!(self.owing(sighting), self.list_pods(sighting, progress));
+        };
+        let pods = match progress.has_read_of(&shown).await {
+            true => Ok(()),
+            false => self.list_pods(sighting, progress).await,
+        };
+        (Ok(Some(*shown)), pods)
     }
 
     /// What is left when nothing is owed any more: the overflow queue, the worker's upload, and the pods.
