@@ -154,7 +154,7 @@ impl Completion {
                 tokio::time::sleep(SETTLING / 4).await;
                 continue;
             }
-            if ending == Ending::Deleted {
+            if ending == Ending::Deleted && !job::is_unwanted(&job) {
                 // Recorded before it is told: nothing keeps a Job controller from coming to a verdict later.
                 self.jobs.of(Some(&sighting.namespace)).give_up(&job, &GivenUp::deleted()).await?;
                 continue;
@@ -172,8 +172,7 @@ impl Completion {
             if !std::mem::replace(&mut progress.started_told, true) && job::attempts(&job) > 0 {
                 self.announce_start(&job).await?;
             }
-            let runs_on = job.metadata.deletion_timestamp.is_none() && !job::has_verdict(&job);
-            if matches!(ending, Ending::GivenUp(_)) && runs_on {
+            if matches!(ending, Ending::GivenUp(_)) && job::runs_on(&job) {
                 // First, for its pod still runs or tries to. The finalizer keeps the Job until all are answered.
                 self.jobs.of(Some(&sighting.namespace)).delete(&sighting.name, &sighting.uid).await?;
                 continue;

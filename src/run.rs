@@ -173,7 +173,12 @@ impl Edges {
         tasks.spawn("publisher", publishing);
         tasks.spawn("joiner", joining);
         tasks.spawn("rules", keeper.run(stop.clone()));
-        Ok(Self { clients, jobs, store: Arc::new(store), replies, overflow, rules, metrics })
+        let store = Arc::new(store);
+        tasks.spawn("cache", {
+            let (store, stop) = (Arc::clone(&store), stop.clone());
+            async move { store.keep_connected(stop).await }
+        });
+        Ok(Self { clients, jobs, store, replies, overflow, rules, metrics })
     }
 
     fn intake(&self, config: &Config, slots: Slots, stop: CancellationToken) -> Arc<Intake> {

@@ -54,8 +54,7 @@ impl Breaker {
         self.open_until.store(0, Ordering::Relaxed);
     }
 
-    /// Returns since when all calls have failed.
-    pub(super) fn failed(&self, now: Instant) -> Instant {
+    pub(super) fn failed(&self, now: Instant) {
         let before = self.failures.fetch_add(1, Ordering::Relaxed);
         if before == 0 {
             self.failing_since.store(self.millis(now), Ordering::Relaxed);
@@ -63,12 +62,22 @@ impl Breaker {
         if before + 1 >= FAILURES && now.saturating_duration_since(self.answered()) >= SILENT {
             self.open_until.store(self.millis(now) + OPEN_FOR.as_millis() as u64, Ordering::Relaxed);
         }
-        self.started + Duration::from_millis(self.failing_since.load(Ordering::Relaxed))
+    }
+
+    /// Since when all calls have failed, if the last one has.
+    pub(super) fn failing_since(&self) -> Option<Instant> {
+        let failing = self.failures.load(Ordering::Relaxed) > 0;
+        // The first of them counts before it is noted when it was.
+        failing.then(|| self.answered().max(self.at(&self.failing_since)))
     }
 
     /// When the cache answered anybody last.
     pub(super) fn answered(&self) -> Instant {
-        self.started + Duration::from_millis(self.answered.load(Ordering::Relaxed))
+        self.at(&self.answered)
+    }
+
+    fn at(&self, millis: &AtomicU64) -> Instant {
+        self.started + Duration::from_millis(millis.load(Ordering::Relaxed))
     }
 
     fn millis(&self, now: Instant) -> u64 {
@@ -116,9 +125,14 @@ mod tests {
     fn it_knows_since_when_all_calls_fail() {
         let breaker = Breaker::new();
         let [first, second, third] = [1, 2, 3].map(|second| breaker.started + Duration::from_secs(second));
-        assert!(breaker.failed(first) >= first);
-        assert_eq!(breaker.failed(second), breaker.failed(first));
+        let soon = Duration::from_millis(5);
+        assert_eq!(breaker.failing_since(), None);
+        breaker.failed(first);
+        breaker.failed(second);
+        assert!(breaker.failing_since().is_some_and(|since| since >= first && since < first + soon));
         breaker.succeeded(second);
-        assert!(breaker.failed(third) >= third);
+        assert_eq!(breaker.failing_since(), None);
+        breaker.failed(third);
+        assert!(breaker.failing_since().is_some_and(|since| since >= third && since < third + soon));
     }
 }

@@ -9,52 +9,63 @@ use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
 
-/// After so long without any answer a new connection is worth a try, and another after that.
+use super::Store;
+use crate::telemetry::chain;
+
+/// After so long without any answer a new connection is worth a try, and so long a try may take.
 const SILENT: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const TICK: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
     client: Client,
     config: ConnectionManagerConfig,
-    current: RwLock<Current>,
-}
-
-struct Current {
-    manager: ConnectionManager,
-    since: Instant,
+    current: RwLock<ConnectionManager>,
 }
 
 impl Connection {
     /// It connects with the first call.
     pub(super) fn new(client: Client, config: ConnectionManagerConfig) -> RedisResult<Self> {
-        let current = RwLock::new(Current::new(&client, &config)?);
-        Ok(Self { client, config, current })
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config.clone())?;
+        Ok(Self { client, config, current: RwLock::new(manager) })
     }
 
     pub(super) fn get(&self) -> ConnectionManager {
         // Each change is one assignment, so a panic leaves nothing half done.
-        self.current.read().unwrap_or_else(PoisonError::into_inner).manager.clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Calls have failed since then, and none had an answer. Those that are still under way end on the connection that they
-    /// have begun on.
-    pub(super) fn has_failed_since(&self, since: Instant) {
-        if since.elapsed() < SILENT {
-            return;
-        }
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.since.elapsed() >= SILENT
-            // It was made once from the same.
-            && let Ok(new) = Current::new(&self.client, &self.config)
-        {
-            *current = new;
-        }
+    /// Puts a new one in its place once that is open. Calls that are under way end on the one that they have begun on.
+    async fn renew(&self) -> RedisResult<()> {
+        let new = ConnectionManager::new_with_config(self.client.clone(), self.config.clone()).await?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
     }
 }
 
-impl Current {
-    fn new(client: &Client, config: &ConnectionManagerConfig) -> RedisResult<Self> {
-        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config.clone())?;
-        Ok(Self { manager, since: Instant::now() })
+impl Store {
+    /// Until `stop`: tries for another connection while all calls have failed for long.
+    pub async fn keep_connected(&self, stop: CancellationToken) {
+        let watching = async {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let failing_since = self.breaker.failing_since();
+                if failing_since.is_none_or(|since| since.elapsed() < SILENT) {
+                    continue;
+                }
+                let begun = Instant::now();
+                match tokio::time::timeout(SILENT, self.connection.renew()).await {
+                    Ok(Ok(())) => info!("another connection to Redis has taken the place of one that answered nothing"),
+                    Ok(Err(error)) => debug!(error = chain(&error), "no other connection to Redis"),
+                    Err(_) => debug!("no other connection to Redis in time"),
+                }
+                // What it is worth shows by then.
+                tokio::time::sleep(SILENT.saturating_sub(begun.elapsed())).await;
+            }
+        };
+        stop.run_until_cancelled(watching).await;
     }
 }

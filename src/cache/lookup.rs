@@ -58,10 +58,10 @@ impl Store {
         let read = self.read_each(unheld.map(|(wanted, _)| *wanted.key), begun, mark).await;
         let lookup = |(wanted, held): (&Wanted<'_>, Option<Arc<Entry>>)| match held {
             Some(entry) => Lookup { entry: Some(entry), hot: true, ..Lookup::default() },
-            None => match &read[wanted.key] {
-                Ok(entry) => Lookup { entry: entry.clone(), ..Lookup::default() },
-                Err(why) => {
-                    self.count_lookup(why);
+            None => match read.get(wanted.key) {
+                Some(Ok(entry)) => Lookup { entry: entry.clone(), ..Lookup::default() },
+                other => {
+                    self.count_lookup(other.and_then(|answer| answer.as_ref().err()).unwrap_or(&"error"));
                     Lookup::AWAY
                 }
             },

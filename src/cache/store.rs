@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use redis::aio::ConnectionManagerConfig;
 use tracing::{info, warn};
 
@@ -110,7 +111,7 @@ impl Store {
             Metrics::count(stores, "result", "stored");
             return Kept::Stored;
         };
-        match self.read(&first, &entry.key).filter(|first| first.expires_at > entry.created_at) {
+        match self.read(&first, &entry.key).filter(|first| first.expires_at > Timestamp::now()) {
             Some(first) => {
                 Metrics::count(stores, "result", "kept");
                 Kept::First(first)
@@ -191,7 +192,7 @@ impl Store {
         let was_up = self.health.is_up(Edge::Cache);
         match failure {
             None => self.breaker.succeeded(Instant::now()),
-            Some(_) => self.connection.has_failed_since(self.breaker.failed(Instant::now())),
+            Some(_) => self.breaker.failed(Instant::now()),
         }
         self.health.set(Edge::Cache, failure.is_none());
         match failure {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::join::Target;
 use crate::domain::job::Load;
@@ -18,26 +19,32 @@ pub(super) struct Known(Arc<Mutex<HashMap<RequestKey, KnownJob>>>);
 struct KnownJob {
     target: Target,
     load: Load,
+    /// When it had not ended, as far as is known.
+    running_at: Option<Instant>,
     /// The id of the waiter that created it, where that was here.
     creator: Option<String>,
 }
 
 impl Known {
     /// The Job, where this waiter need not read it: the same request may have been sent twice at once, and
-    /// what its first copy has written on the Job that it created must not be written over.
-    pub(super) fn to_join(&self, lock: &RequestKey, waiter: &str) -> Option<(Target, Load)> {
+    /// what its first copy has written on the Job that it created must not be written over. Nor if it may have ended longer
+    /// ago than `max_age`.
+    pub(super) fn to_join(&self, lock: &RequestKey, waiter: &str, max_age: Option<Duration>) -> Option<(Target, Load)> {
         let map = self.map();
-        let job = map.get(lock).filter(|job| job.creator.as_deref() != Some(waiter))?;
+        let is_new = |job: &KnownJob, most| job.running_at.is_some_and(|at| at.elapsed() < most);
+        let fits = |job: &KnownJob| max_age.is_none_or(|most| is_new(job, most));
+        let job = map.get(lock).filter(|job| job.creator.as_deref() != Some(waiter) && fits(job))?;
         Some((job.target.clone(), job.load))
     }
 
     pub(super) fn created(&self, lock: RequestKey, target: Target, load: Load, creator: String) {
-        self.insert(lock, KnownJob { target, load, creator: Some(creator) });
+        self.insert(lock, KnownJob { target, load, running_at: Some(Instant::now()), creator: Some(creator) });
     }
 
-    pub(super) fn joined(&self, lock: RequestKey, target: Target, load: Load) {
+    pub(super) fn joined(&self, lock: RequestKey, target: Target, load: Load, running_at: Option<Instant>) {
         let before = self.map().remove(&lock).filter(|before| before.target == target);
-        self.insert(lock, KnownJob { target, load, creator: before.and_then(|before| before.creator) });
+        let running_at = running_at.max(before.as_ref().and_then(|before| before.running_at));
+        self.insert(lock, KnownJob { target, load, running_at, creator: before.and_then(|before| before.creator) });
     }
 
     fn insert(&self, lock: RequestKey, job: KnownJob) {

@@ -37,7 +37,9 @@ pub(super) async fn bring_together(jobs: &Api<Job>, job: &Job, call_timeout: Dur
     operations.push(json!({"op": "add", "path": path(&new_mark()), "value": sum.to_string()}));
     let operations = serde_json::from_value(json!(operations)).expect("these are JSON patch operations");
     let patch = Patch::<()>::Json(operations);
-    if let Err(error) = call("join a Job", call_timeout, jobs.patch(name, &PatchParams::default(), &patch)).await {
+    if let Err(error) =
+        call("count who has overflowed", call_timeout, jobs.patch(name, &PatchParams::default(), &patch)).await
+    {
         debug!(job.name = name, error = chain(&error), "the marks of an overflow queue stay apart");
     }
 }

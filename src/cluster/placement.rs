@@ -126,10 +126,10 @@ impl Jobs {
     /// Joins the Job that lives; [`Placement::Gone`] where there is none.
     pub async fn join(&self, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
         // Whoever may stand there already, or wants to know more of it, has to read it.
-        let needs_no_look = claim.may_join && !claim.earlier.is_possible() && claim.max_age.is_none();
-        let known = || self.shared.known.to_join(&plan.lock, &claim.waiter.id());
+        let needs_no_look = claim.may_join && !claim.earlier.is_possible();
+        let known = || self.shared.known.to_join(&plan.lock, &claim.waiter.id(), claim.max_age);
         if let Some((target, load)) = needs_no_look.then(known).flatten() {
-            match self.join_target(plan, claim, target, load).await? {
+            match self.join_target(plan, claim, target, load, None).await? {
                 Placement::Moved => {}
                 placement => return Ok(placement),
             }
@@ -142,23 +142,25 @@ impl Jobs {
 
     /// Finds a place at the Job that holds the name.
     async fn place(&self, existing: &Job, plan: &Plan, claim: &Claim<'_>) -> Result<Placement, Error> {
-        let (target, load) = match standing(existing, &plan.key, claim.waiter, claim.earlier) {
-            Standing::Foreign { why } => return Ok(Placement::Foreign { name: plan.name(), why }),
-            Standing::Terminating => return Ok(Placement::Terminating),
-            Standing::Answered => return Ok(Placement::Answered),
-            Standing::Cancelled { reason } => return Ok(Placement::Cancelled(reason)),
-            Standing::Ended { uid } => return Ok(Placement::Ended { uid }),
+        match standing(existing, &plan.key, claim.waiter, claim.earlier) {
+            Standing::Foreign { why } => Ok(Placement::Foreign { name: plan.name(), why }),
+            Standing::Terminating => Ok(Placement::Terminating),
+            Standing::Answered => Ok(Placement::Answered),
+            Standing::Cancelled { reason } => Ok(Placement::Cancelled(reason)),
+            Standing::Ended { uid } => Ok(Placement::Ended { uid }),
             // Sent again while its answer may be out already: to be joined, that Job would owe a second one.
-            Standing::Joinable { already_waiting: true, owed: false, ended: true, .. } => {
-                return Ok(Placement::Moved);
-            }
-            Standing::Joinable { already_waiting: true, .. } => return Ok(Placement::Joined),
-            Standing::Joinable { .. } if !claim.may_join => return Ok(Placement::Duplicate),
+            Standing::Joinable { already_waiting: true, owed: false, ended: true, .. } => Ok(Placement::Moved),
+            Standing::Joinable { already_waiting: true, .. } => Ok(Placement::Joined),
+            Standing::Joinable { .. } if !claim.may_join => Ok(Placement::Duplicate),
             // Its result was there before this request, which wants a newer one.
-            Standing::Joinable { ended: true, .. } if self.is_too_old(existing, claim) => return Ok(Placement::Moved),
-            Standing::Joinable { uid, finalizer_index, load, .. } => (Target::of(plan, uid, finalizer_index), load),
-        };
-        self.join_target(plan, claim, target, load).await
+            Standing::Joinable { ended: true, .. } if self.is_too_old(existing, claim) => Ok(Placement::Moved),
+            Standing::Joinable { uid, finalizer_index, load, ended, .. } => {
+                // It was read after that.
+                let running_at = (!ended).then_some(claim.looked_up);
+                let target = Target::of(plan, uid, finalizer_index);
+                self.join_target(plan, claim, target, load, running_at).await
+            }
+        }
     }
 
     fn is_too_old(&self, ended: &Job, claim: &Claim<'_>) -> bool {
@@ -172,15 +174,16 @@ impl Jobs {
         claim: &Claim<'_>,
         target: Target,
         load: Load,
+        running_at: Option<Instant>,
     ) -> Result<Placement, Error> {
         match self.shared.joiner.join(target.clone(), load, claim.waiter).await? {
             JoinVerdict::Joined(load) => {
                 self.shared.metrics.jobs_joined.inc();
-                self.shared.known.joined(plan.lock, target, load);
+                self.shared.known.joined(plan.lock, target, load, running_at);
                 Ok(Placement::Joined)
             }
             JoinVerdict::Full => {
-                self.shared.known.joined(plan.lock, target.clone(), Load::FULL);
+                self.shared.known.joined(plan.lock, target.clone(), Load::FULL, running_at);
                 Ok(Placement::Full(target))
             }
             JoinVerdict::Moved => {

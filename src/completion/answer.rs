@@ -67,9 +67,8 @@ impl Completion {
         }
     }
 
-    /// Tells those in the Job's overflow queue, once all of them can be read, and as many as the Job says there are: another
-    /// completion may hold some of them, and die. Nothing is taken off the queue before the Job is released. Who put
-    /// one there without being a dispatcher has the rights of a producer: none that the policy would not give them.
+    /// Tells those in the Job's overflow queue, and is done once all of them were read, and as many as the Job says there
+    /// are: another completion may hold some of them, and die. Nothing is taken off the queue before the Job is released.
     pub(super) async fn answer_overflow(
         &self,
         job: &Job,
@@ -86,29 +85,43 @@ impl Completion {
             Some(open) => open,
             None => self.overflow.read(&sighting.name, &sighting.uid).await?,
         };
+        loop {
+            match self.answer_some(job, told, &mut open, answered).await {
+                Ok(Extent::Part) => {}
+                Ok(Extent::All) if open.count() >= owed => break,
+                // What it has in hand is given back, for two that hold a part each would wait for each other.
+                Ok(Extent::All | Extent::Unknown) => return Err(Error::Held { read: open.count(), owed }),
+                Err(Error::Queue(error)) if error.is_not_found() => {
+                    error!(
+                        job.name = sighting.name,
+                        owed, "the overflow queue was removed, and with it the addresses of those in it"
+                    );
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        *reader = Some(open);
+        Ok(())
+    }
+
+    /// Tells those who can be read now. Who put one there without being a dispatcher has the rights of a producer: none
+    /// that the policy would not give them.
+    async fn answer_some(
+        &self,
+        job: &Job,
+        told: &Told,
+        open: &mut Reader,
+        answered: &mut HashSet<Claimed>,
+    ) -> Result<Extent, Error> {
         let policies = Arc::clone(&self.rules.borrow().policies);
         let trusts = |user: Option<&str>, waiter: &Waiter| {
             policies.allows_address(user, waiter.reply_to.as_deref(), self.default_reply.as_deref())
         };
-        let found = match open.rest(trusts).await {
-            Ok(found) => found,
-            Err(error) if error.is_not_found() => {
-                error!(
-                    job.name = sighting.name,
-                    owed, "the overflow queue was removed, and with it the addresses of those in it"
-                );
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let read = open.count();
-        if read < owed || open.extent().await? == Extent::Part {
-            return Err(Error::Held { read, owed });
-        }
+        let found = open.rest(trusts).await?;
         self.count_unreadable(job, found.unreadable);
         self.answer(job, told, found.waiters, answered).await?;
-        *reader = Some(open);
-        Ok(())
+        Ok(open.extent().await?)
     }
 
     async fn tell(

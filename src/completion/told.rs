@@ -91,7 +91,7 @@ impl Completion {
     async fn is_given_up(&self, job: &Job, outcome: &Outcome) -> Result<bool, Error> {
         match outcome {
             Outcome::Failed(failure) if failure.code == FailureCode::ResultUnreadable => {
-                self.jobs_of(job).give_up(job, &GivenUp::unreadable(failure.message.clone())).await?;
+                self.jobs_of(job).give_up(job, &GivenUp::unreadable(&failure.message)).await?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -173,8 +173,12 @@ impl Completion {
         now.checked_sub(since).unwrap_or(now)
     }
 
+    /// Where a pod's end is told by a clock that is behind, no longer than since the Job was created.
     fn since_its_end(&self, job: &Job) -> Option<SignedDuration> {
-        Some(self.jobs.time().now().duration_since(job::finished_at(job)?))
+        let now = self.jobs.time().now();
+        let created = job.metadata.creation_timestamp.as_ref().map(|created| now.duration_since(created.0));
+        let since = now.duration_since(job::finished_at(job)?);
+        Some(created.map_or(since, |created| since.min(created)))
     }
 
     /// The result that the worker has put into Redis, which is its only copy.

@@ -15,7 +15,7 @@ use super::manifest::{self, CachePlan};
 use super::template::{Limits, ResultPlan};
 use super::waiter::Waiter;
 pub use ending::{
-    Ending, PodVerdict, attempts, ending, finished_at, had_one_pod, has_verdict, pod_verdict, was_created_after,
+    Ending, PodVerdict, attempts, ending, finished_at, had_one_pod, pod_verdict, runs_on, was_created_after,
 };
 
 /// More waiters than this, or more text, do not fit on one Job (annotations end at 256 KiB).

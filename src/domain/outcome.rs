@@ -1,5 +1,7 @@
 //! What came of a Job: the payload of a success, or why it failed.
 
+use std::sync::OnceLock;
+
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,17 +22,17 @@ pub enum Outcome {
 }
 
 /// The bytes of a result, exactly as the worker wrote them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Payload {
     pub content_type: String,
     pub bytes: Vec<u8>,
     /// Hex.
     pub sha256: String,
-    form: Form,
+    /// What they are, found out once for all events that show them.
+    form: OnceLock<Form>,
 }
 
-/// What the bytes of a result are, found out once for all events that show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Form {
     /// It may stand as it is in another document.
     Json,
@@ -115,7 +117,7 @@ impl Payload {
     pub fn new(bytes: Vec<u8>) -> Self {
         let sha256 = digest(&bytes);
         let payload = Self::of(String::new(), bytes, sha256);
-        let content_type = match payload.form {
+        let content_type = match payload.form() {
             Form::Json => "application/json",
             Form::Text => "text/plain; charset=utf-8",
             Form::Binary => "application/octet-stream",
@@ -125,17 +127,20 @@ impl Payload {
 
     /// As it was kept: `sha256` is that of `bytes`.
     pub fn of(content_type: String, bytes: Vec<u8>, sha256: String) -> Self {
-        let form = match std::str::from_utf8(&bytes) {
+        Self { content_type, bytes, sha256, form: OnceLock::new() }
+    }
+
+    fn form(&self) -> Form {
+        *self.form.get_or_init(|| match std::str::from_utf8(&self.bytes) {
             Ok(text) if json::part(text).is_some() => Form::Json,
             Ok(_) => Form::Text,
             Err(_) => Form::Binary,
-        };
-        Self { content_type, bytes, sha256, form }
+        })
     }
 
     pub fn shown(&self) -> Shown<'_> {
         let binary = Shown::Binary(&self.bytes);
-        match self.form {
+        match self.form() {
             // The text of the JSON is kept as it is: parsing would change large numbers.
             Form::Json => serde_json::from_slice(&self.bytes).map_or(binary, Shown::Json),
             Form::Text => std::str::from_utf8(&self.bytes).map_or(binary, Shown::Text),
@@ -143,6 +148,14 @@ impl Payload {
         }
     }
 }
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.content_type, &self.bytes, &self.sha256) == (&other.content_type, &other.bytes, &other.sha256)
+    }
+}
+
+impl Eq for Payload {}
 
 /// SHA-256 in hex.
 pub fn digest(bytes: &[u8]) -> String {

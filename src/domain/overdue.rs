@@ -33,8 +33,8 @@ impl GivenUp {
     }
 
     /// Of a Job that has succeeded, with a result that cannot be read; why, in words.
-    pub fn unreadable(why: String) -> Self {
-        Self { code: FailureCode::ResultUnreadable, message: why, reason: String::new() }
+    pub fn unreadable(why: &str) -> Self {
+        Self { code: FailureCode::ResultUnreadable, message: shortened(why.to_owned()), reason: String::new() }
     }
 }
 

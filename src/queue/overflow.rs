@@ -66,8 +66,10 @@ pub struct Found {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     All,
-    /// Others hold some, or the broker cannot tell.
+    /// More can be read.
     Part,
+    /// Others hold some, or the broker cannot tell.
+    Unknown,
 }
 
 impl Overflow {
@@ -160,7 +162,11 @@ impl Reader {
     /// What comes from now on is marked on the Job from now on.
     pub async fn extent(&self) -> Result<Extent, Error> {
         let (ready, held) = ending(&self.connection, topology::look(&self.connection, &self.queue)).await?;
-        Ok(if (ready, held) == (0, self.got) { Extent::All } else { Extent::Part })
+        Ok(match (ready, held == self.got) {
+            (0, true) => Extent::All,
+            (_, true) => Extent::Part,
+            (_, false) => Extent::Unknown,
+        })
     }
 
     /// How many were read so far.

@@ -231,8 +231,10 @@ async fn an_overflowed_request_that_comes_again_after_its_deadline_is_told_what_
     let late = || Request::json(&body).id("late");
     owed.insert(producer.send(late()).await);
     joined(256.0).await;
+    // All are acknowledged by then.
+    world.pause(Duration::from_secs(1)).await;
     dispatcher.kill();
-    world.pause(Duration::from_secs(6)).await;
+    world.pause(Duration::from_secs(5)).await;
     // As if its acknowledgement had been lost.
     producer.send(late()).await;
     assert_eq!(world.broker.deliver_in_vain("jobquay.requests"), 1);

@@ -6,10 +6,7 @@ use serde_json::json;
 
 use crate::support::own_redis::OwnRedis;
 use crate::support::relay::Relay;
-use crate::support::{Producer, Request, World, eventually};
-
-/// Much less than TCP takes, which is a quarter of an hour.
-const SOON: Duration = Duration::from_secs(30);
+use crate::support::{PATIENCE, Producer, Request, World, eventually};
 
 fn script(text: &str) -> Request {
     Request::template("script", &json!({"script": text}))
@@ -19,7 +16,8 @@ fn script(text: &str) -> Request {
 async fn is_cached_soon(producer: &mut Producer, text: &str) {
     let begun = Instant::now();
     while producer.ask(script(text)).await.served_by() != "cache" {
-        assert!(begun.elapsed() < SOON, "it is executed again and again");
+        // TCP takes a quarter of an hour.
+        assert!(begun.elapsed() < PATIENCE, "it is executed again and again");
     }
 }
 

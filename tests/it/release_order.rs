@@ -67,6 +67,14 @@ pub(crate) fn plan() -> Plan {
     }
 }
 
+/// A Job of which no controller takes care.
+fn unmanaged() -> Draft {
+    let containers = json!([{"name": "w", "image": "registry.local/worker:1"}]);
+    Draft::Rendered(json!({"spec": {
+        "suspend": true, "managedBy": "example.com/nobody", "template": {"spec": {"containers": containers}},
+    }}))
+}
+
 pub(crate) fn waiter(id: &str) -> Waiter {
     serde_json::from_value(json!({"r": id, "q": "replies", "t": "1970-01-01T00:00:00Z"})).expect("a waiter")
 }
@@ -171,7 +179,18 @@ async fn one_that_is_sent_again_does_not_rely_on_an_answer_that_is_on_its_way() 
 async fn one_that_wants_nothing_old_does_not_join_a_job_that_has_ended_long_ago() {
     let world = World::new("old-job").await;
     let jobs = jobs(&world);
-    place(&jobs, "one").await;
+    // No controller is to add when it has seen that.
+    let unmanaged = Plan { job: unmanaged(), namespace: world.name.clone(), ..plan() };
+    let one = waiter("one");
+    let claim = Claim {
+        waiter: &one,
+        earlier: Earlier::None,
+        undecided: false,
+        may_join: true,
+        max_age: None,
+        looked_up: Instant::now(),
+    };
+    jobs.create_or_join(&unmanaged, &claim).await.expect("an answer");
     let ended = jiff::Timestamp::now() - Duration::from_secs(3600);
     let met =
         json!({"type": "SuccessCriteriaMet", "status": "True", "lastProbeTime": ended, "lastTransitionTime": ended});

@@ -56,9 +56,11 @@ pub fn ending(job: &Job) -> Option<Ending> {
     job.metadata.deletion_timestamp.as_ref().map(|_| Ending::Deleted)
 }
 
-/// Whether Kubernetes has come to a verdict on it.
-pub fn has_verdict(job: &Job) -> bool {
-    ["SuccessCriteriaMet", "Complete", "Failed", "FailureTarget"].iter().any(|kind| holds(job, kind).is_some())
+/// Whether nothing but what jobquay says of it may have ended it: its pods run, or try to.
+pub fn runs_on(job: &Job) -> bool {
+    let verdicts = ["SuccessCriteriaMet", "Complete", "Failed", "FailureTarget"];
+    let has_verdict = pod_verdict(job).is_some() || verdicts.iter().any(|kind| holds(job, kind).is_some());
+    job.metadata.deletion_timestamp.is_none() && !has_verdict
 }
 
 /// How many pods have ended. Those that the Job controller has seen and not counted yet are part of it:
