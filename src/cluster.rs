@@ -100,6 +100,11 @@ impl Error {
         self.status().is_some_and(Status::is_invalid)
     }
 
+    /// All annotations of the object together would be more than the API server takes.
+    pub fn is_too_long(&self) -> bool {
+        self.is_unfit() && self.words().is_some_and(|words| words.contains("metadata.annotations: Too long"))
+    }
+
     /// The API server answered that this process may not ask, or not now.
     pub fn is_turned_away(&self) -> bool {
         self.status().is_some_and(|status| matches!(status.code, 401 | 403 | 429))

@@ -154,9 +154,11 @@ impl Completion {
                 tokio::time::sleep(SETTLING / 4).await;
                 continue;
             }
-            if ending == Ending::Deleted && !job::is_unwanted(&job) {
-                // Recorded before it is told: nothing keeps a Job controller from coming to a verdict later.
-                self.jobs.of(Some(&sighting.namespace)).give_up(&job, &GivenUp::deleted()).await?;
+            // Recorded before it is told: nothing keeps a Job controller from coming to a verdict later.
+            if ending == Ending::Deleted
+                && !job::is_unwanted(&job)
+                && self.is_recorded(&job, &GivenUp::deleted()).await?
+            {
                 continue;
             }
             let (waiters, unreadable) = job::waiters(&job);
@@ -186,6 +188,8 @@ impl Completion {
             self.answer_cancelled(&job, cancelled, &mut progress.answered).await?;
             match self.jobs.of(Some(&sighting.namespace)).release(&job, &told.outcome.record()).await? {
                 Released::Released => return self.let_go(sighting, progress).await,
+                // Who has joined since is to find that recorded.
+                Released::Outdated if ending == Ending::Deleted => progress.outcome = None,
                 Released::Outdated => {}
             }
         }

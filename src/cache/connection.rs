@@ -56,9 +56,17 @@ impl Store {
                 if failing_since.is_none_or(|since| since.elapsed() < SILENT) {
                     continue;
                 }
+                // There may have been no call since.
+                if self.ping().await.is_ok() {
+                    continue;
+                }
                 let begun = Instant::now();
                 match tokio::time::timeout(SILENT, self.connection.renew()).await {
-                    Ok(Ok(())) => info!("another connection to Redis has taken the place of one that answered nothing"),
+                    Ok(Ok(())) => {
+                        info!("another connection to Redis has taken the place of one that answered nothing");
+                        // It is used by then, and known to be; or the log says why not.
+                        let _ = self.ping().await;
+                    }
                     Ok(Err(error)) => debug!(error = chain(&error), "no other connection to Redis"),
                     Err(_) => debug!("no other connection to Redis in time"),
                 }

@@ -39,6 +39,11 @@ impl Entry {
         Duration::try_from(now.duration_since(self.created_at)).unwrap_or_default()
     }
 
+    /// Whether it stays where `other` is offered: it has not ended, or is newer.
+    pub(super) fn stands_beside(&self, other: &Self, now: Timestamp) -> bool {
+        self.expires_at > now || self.created_at > other.created_at
+    }
+
     /// Whether it may answer instead of a failure at `at`: until `stale` after its end.
     pub fn stands_in(&self, at: Timestamp, stale: Duration) -> bool {
         at < self.expires_at.checked_add(stale).unwrap_or(Timestamp::MAX)

@@ -111,7 +111,7 @@ impl Store {
             Metrics::count(stores, "result", "stored");
             return Kept::Stored;
         };
-        match self.read(&first, &entry.key).filter(|first| first.expires_at > Timestamp::now()) {
+        match self.read(&first, &entry.key).filter(|first| first.stands_beside(entry, Timestamp::now())) {
             Some(first) => {
                 Metrics::count(stores, "result", "kept");
                 Kept::First(first)

@@ -37,8 +37,8 @@ impl Known {
         Some((job.target.clone(), job.load))
     }
 
-    pub(super) fn created(&self, lock: RequestKey, target: Target, load: Load, creator: String) {
-        self.insert(lock, KnownJob { target, load, running_at: Some(Instant::now()), creator: Some(creator) });
+    pub(super) fn created(&self, lock: RequestKey, target: Target, load: Load, creator: String, running_at: Instant) {
+        self.insert(lock, KnownJob { target, load, running_at: Some(running_at), creator: Some(creator) });
     }
 
     pub(super) fn joined(&self, lock: RequestKey, target: Target, load: Load, running_at: Option<Instant>) {

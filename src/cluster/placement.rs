@@ -85,7 +85,9 @@ impl Jobs {
                 let uid = created.metadata.uid.clone().unwrap_or_default();
                 if let Some(place) = finalizer_index(&created) {
                     let target = Target::of(plan, uid.clone(), place);
-                    self.shared.known.created(plan.lock, target, load(&created), creator.id());
+                    // It was created after that.
+                    let since = claim.looked_up;
+                    self.shared.known.created(plan.lock, target, load(&created), creator.id(), since);
                 }
                 Ok(Placement::Created { uid })
             }

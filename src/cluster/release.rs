@@ -11,9 +11,6 @@ use crate::domain::manifest::{JOB_FINALIZER, OPEN, OUTCOME};
 use crate::domain::outcome::OutcomeRecord;
 use crate::telemetry::metrics::Metrics;
 
-/// The API server's words where all annotations of an object together would be more than it takes.
-const TOO_LONG: &str = "metadata.annotations: Too long";
-
 /// What became of the wish to let a Job go.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Released {
@@ -35,8 +32,7 @@ impl Jobs {
             async move { call("release a Job", self.shared.call_timeout, jobs.patch(name, params, &patch)).await }
         };
         let mut answer = patched(Some(outcome)).await;
-        let are_full = |error: &Error| error.is_unfit() && error.words().is_some_and(|words| words.contains(TOO_LONG));
-        if answer.as_ref().is_err_and(are_full) {
+        if answer.as_ref().is_err_and(Error::is_too_long) {
             // Without the outcome a redelivery finds only in Redis that it was answered.
             answer = patched(None).await;
         }

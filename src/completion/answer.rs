@@ -85,8 +85,9 @@ impl Completion {
             Some(open) => open,
             None => self.overflow.read(&sighting.name, &sighting.uid).await?,
         };
+        let mut unreadable = 0;
         loop {
-            match self.answer_some(job, told, &mut open, answered).await {
+            match self.answer_some(job, told, &mut open, answered, &mut unreadable).await {
                 Ok(Extent::Part) => {}
                 Ok(Extent::All) if open.count() >= owed => break,
                 // What it has in hand is given back, for two that hold a part each would wait for each other.
@@ -101,6 +102,7 @@ impl Completion {
                 Err(error) => return Err(error),
             }
         }
+        self.count_unreadable(job, unreadable);
         *reader = Some(open);
         Ok(())
     }
@@ -113,13 +115,14 @@ impl Completion {
         told: &Told,
         open: &mut Reader,
         answered: &mut HashSet<Claimed>,
+        unreadable: &mut usize,
     ) -> Result<Extent, Error> {
         let policies = Arc::clone(&self.rules.borrow().policies);
         let trusts = |user: Option<&str>, waiter: &Waiter| {
             policies.allows_address(user, waiter.reply_to.as_deref(), self.default_reply.as_deref())
         };
         let found = open.rest(trusts).await?;
-        self.count_unreadable(job, found.unreadable);
+        *unreadable += found.unreadable;
         self.answer(job, told, found.waiters, answered).await?;
         Ok(open.extent().await?)
     }

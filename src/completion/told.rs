@@ -86,15 +86,23 @@ impl Completion {
         Ok(Some(Arc::clone(progress.outcome.insert(Arc::new(told)))))
     }
 
-    /// That a result cannot be read is recorded on its Job before it is told: it may be readable another time. Then, or where
-    /// the Job has changed, it is looked at again.
+    /// That a result cannot be read is recorded on its Job before it is told: it may be readable another time.
     async fn is_given_up(&self, job: &Job, outcome: &Outcome) -> Result<bool, Error> {
         match outcome {
             Outcome::Failed(failure) if failure.code == FailureCode::ResultUnreadable => {
-                self.jobs_of(job).give_up(job, &GivenUp::unreadable(&failure.message)).await?;
-                Ok(true)
+                self.is_recorded(job, &GivenUp::unreadable(&failure.message)).await
             }
             _ => Ok(false),
+        }
+    }
+
+    /// Records a verdict of ours. Then, or where the Job has changed, it is to be looked at again; `false` where it has no room
+    /// for that, and is to be told all the same.
+    pub(super) async fn is_recorded(&self, job: &Job, verdict: &GivenUp) -> Result<bool, Error> {
+        match self.jobs_of(job).give_up(job, verdict).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_too_long() => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

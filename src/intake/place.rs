@@ -176,7 +176,7 @@ impl Intake {
                     return Ok(Some(Decision::Parked));
                 }
             }
-            Ok(Placement::Terminating | Placement::Moved) => return self.hold_back(quest).await,
+            Ok(Placement::Terminating | Placement::Moved) => quest.patience.wait(&self.stop).await?,
             Ok(Placement::Undecided) => {
                 quest.is_in_doubt();
                 quest.patience.wait(&self.stop).await?;
@@ -262,8 +262,8 @@ impl Intake {
         Ok(self.jobs.mark_overflow(target).await?)
     }
 
-    /// Waits for another round, in its lane where that takes long: until a Job is out of the way, or until it is known whether
-    /// the request has come to stand on one, which answers it then. Nothing is begun for it meanwhile.
+    /// Waits until it is known whether the request has come to stand on a Job, which answers it then. Nothing is begun for it
+    /// meanwhile: its end is to be told.
     async fn hold_back(&self, quest: &mut Quest<'_>) -> Result<Option<Decision>, Unsettled> {
         quest.slot = None;
         if quest.may_be_parked() && self.park(quest).await.is_ok() {

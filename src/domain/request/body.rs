@@ -143,17 +143,23 @@ fn parse_cancel(value: Value, outer: Fields) -> Result<Body, Rejection> {
         let why = format!("`request_id` must have 1 to {MAX_REQUEST_ID} bytes");
         return Err(Rejection::at(Code::Malformed, &fields.pointer_to("request_id"), why));
     }
-    if reason.as_ref().is_some_and(|reason| written_length(reason) > MAX_REASON) {
-        let why = format!("`reason` must have at most {MAX_REASON} bytes, as JSON writes them");
+    if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+        let why = format!("`reason` must have at most {MAX_REASON} bytes");
         return Err(Rejection::at(Code::Malformed, &fields.pointer_to("reason"), why));
     }
+    let reason = reason.map(fitting);
     fields.finish()?;
     Ok(Body::Cancel { request_id, reason })
 }
 
-/// Between its quotes.
-fn written_length(text: &str) -> usize {
-    serde_json::to_string(text).map_or(usize::MAX, |json| json.len() - 2)
+/// A reason, cut to what it may take where JSON writes its characters as escapes.
+fn fitting(mut reason: String) -> String {
+    // Between the quotes.
+    let written = |text: &str| serde_json::to_string(text).map_or(0, |json| json.len() - 2);
+    while written(&reason) > MAX_REASON {
+        reason.pop();
+    }
+    reason
 }
 
 fn parse_work(fields: &mut Fields, pointer: &str) -> Result<Work, Rejection> {

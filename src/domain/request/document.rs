@@ -130,7 +130,7 @@ pub struct CancelDocument {
     /// The `message_id` of that request.
     #[schemars(length(min = 1, max = MAX_REQUEST_ID))]
     pub request_id: String,
-    /// Repeated in the event that answers the request. Characters that JSON escapes count as what is written for them.
+    /// Repeated in the event that answers the request.
     #[schemars(length(max = MAX_REASON))]
     pub reason: Option<String>,
 }
