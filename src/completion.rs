@@ -157,7 +157,7 @@ impl Completion {
             // Recorded before it is told: nothing keeps a Job controller from coming to a verdict later.
             if ending == Ending::Deleted
                 && !job::is_unwanted(&job)
-                && self.is_recorded(&job, &GivenUp::deleted()).await?
+                && self.record_verdict(&job, &GivenUp::deleted()).await?
             {
                 continue;
             }

@@ -70,3 +70,23 @@ impl Known {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_may_have_ended_longer_ago_than_is_wanted_is_read_before_it_is_joined() {
+        let (known, lock) = (Known::default(), RequestKey::from_hex(&"ab".repeat(32)).unwrap());
+        let target = Target { namespace: "work".into(), name: "jq-t-x".into(), uid: "u".into(), finalizer_index: 0 };
+        let joins = |max_age| known.to_join(&lock, "other", max_age).is_some();
+        known.joined(lock, target.clone(), Load::default(), None);
+        assert!(joins(None) && !joins(Some(Duration::MAX)), "it is not known to have run at any time");
+        let running_at = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        known.created(lock, target.clone(), Load::default(), "creator".into(), running_at);
+        assert!(joins(None) && joins(Some(Duration::from_secs(3600))));
+        assert!(!joins(Some(Duration::from_secs(59))) && !joins(Some(Duration::ZERO)));
+        known.joined(lock, target, Load::default(), None);
+        assert!(joins(Some(Duration::from_secs(3600))), "what was known before");
+    }
+}

@@ -56,8 +56,8 @@ impl Told {
 }
 
 impl Completion {
-    /// The outcome, found once and then kept for everyone. `None`: somebody else has answered meanwhile,
-    /// which is why nothing could be read.
+    /// The outcome, found once and then kept for everyone. `None`: the Job is to be looked at again, for somebody else has
+    /// answered meanwhile, which is why nothing could be read, or for what was recorded on it.
     pub(super) async fn told(
         &self,
         sighting: &Sighting,
@@ -80,17 +80,17 @@ impl Completion {
             Some(told) => told,
             // A value that replaces must not come later than that of a newer run.
             None if (lost || replaces(waiters)) && self.owing(sighting).await?.is_none() => return Ok(None),
-            None if lost && self.is_given_up(job, &outcome).await? => return Ok(None),
+            None if lost && self.give_up_unreadable(job, &outcome).await? => return Ok(None),
             None => self.keep(job, outcome, waiters).await,
         };
         Ok(Some(Arc::clone(progress.outcome.insert(Arc::new(told)))))
     }
 
     /// That a result cannot be read is recorded on its Job before it is told: it may be readable another time.
-    async fn is_given_up(&self, job: &Job, outcome: &Outcome) -> Result<bool, Error> {
+    async fn give_up_unreadable(&self, job: &Job, outcome: &Outcome) -> Result<bool, Error> {
         match outcome {
             Outcome::Failed(failure) if failure.code == FailureCode::ResultUnreadable => {
-                self.is_recorded(job, &GivenUp::unreadable(&failure.message)).await
+                self.record_verdict(job, &GivenUp::unreadable(&failure.message)).await
             }
             _ => Ok(false),
         }
@@ -98,7 +98,7 @@ impl Completion {
 
     /// Records a verdict of ours. Then, or where the Job has changed, it is to be looked at again; `false` where it has no room
     /// for that, and is to be told all the same.
-    pub(super) async fn is_recorded(&self, job: &Job, verdict: &GivenUp) -> Result<bool, Error> {
+    pub(super) async fn record_verdict(&self, job: &Job, verdict: &GivenUp) -> Result<bool, Error> {
         match self.jobs_of(job).give_up(job, verdict).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_too_long() => Ok(false),

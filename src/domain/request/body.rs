@@ -208,3 +208,16 @@ fn parse_cache(value: Value, pointer: &str) -> Result<CacheControl, Rejection> {
     fields.finish()?;
     Ok(cache)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_to_what_json_writes_in_as_many_bytes_and_no_further() {
+        for (reason, characters) in [("x", 256), ("\u{1}", 42), ("\"", 128), ("ä", 128)] {
+            let fitted = fitting(reason.repeat(256 / reason.len()));
+            assert_eq!(fitted, reason.repeat(characters), "{reason:?}");
+        }
+    }
+}
