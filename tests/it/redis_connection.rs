@@ -62,7 +62,8 @@ async fn a_redis_that_refused_the_password_for_a_while_is_used_again() {
     // The client gives up connecting within a few seconds.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(8) {
-        assert_eq!(producer.ask(script("echo kept")).await.served_by(), "executed");
+        // Executed, or coalesced with the one before, whose Job may not have been let go yet.
+        assert_ne!(producer.ask(script("echo kept")).await.served_by(), "cache");
     }
     command(&["CONFIG", "SET", "requirepass", "right"]).await;
     is_cached_soon(&mut producer, "echo kept").await;
