@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -85,13 +87,13 @@ impl Membership {
     pub fn new(leases: Leases, lease: Duration, renew: Duration, health: Health, metrics: Metrics) -> (Self, Duty) {
         let share = watch::Sender::new(Share { members: 1, shards: Shards::NONE, until: None });
         let duty = Duty { share: share.subscribe(), told: Shards::NONE };
-        let standing = Standing::new(leases.own().to_owned(), lease, renew);
+        let standing = Standing::new(leases.own().to_owned(), lease, renew, Instant::now());
         (Self { leases: Arc::new(leases), renew, standing, share, health, metrics }, duty)
     }
 
     /// Takes part until `leave`; then the others take over at once.
     pub async fn run(mut self, leave: CancellationToken) {
-        let mut sighted = std::pin::pin!(self.leases.watch());
+        let mut sighted = self.leases.watch().boxed();
         let mut ticks = tokio::time::interval(self.renew);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // One at a time, and not waited for: a slow answer must not hide who comes and goes.
@@ -107,11 +109,18 @@ impl Membership {
             tokio::select! {
                 () = leave.cancelled() => break,
                 _ = ticks.tick(), if renewals.is_empty() => {
-                    renewals.push(renew(Arc::clone(&self.leases), self.standing.to_sweep(Instant::now())));
+                    let (at, now) = (Leases::moment(), Instant::now());
+                    self.standing.renews(at, now);
+                    renewals.push(renew(Arc::clone(&self.leases), at, self.standing.to_sweep(now)));
                 }
                 Some((begun, renewed)) = renewals.next() => self.standing.renewed(begun, renewed, Instant::now()),
                 Some(sighted) = sighted.next() => self.standing.saw(sighted, Instant::now()),
                 () = change => {}
+            }
+            if self.standing.is_deaf(Instant::now()) {
+                warn!("the watch on members shows nothing any more; it is opened again");
+                sighted = self.leases.watch().boxed();
+                self.standing.reopened(Instant::now());
             }
             self.tell();
         }
@@ -138,14 +147,15 @@ impl Membership {
 }
 
 /// One renewal, with when it was begun: the others count from later than that. Sweeps up on the way.
-async fn renew(leases: Arc<Leases>, stale: Vec<String>) -> (Instant, Result<(), cluster::Error>) {
+async fn renew(leases: Arc<Leases>, at: Timestamp, stale: Vec<String>) -> (Instant, Result<(), cluster::Error>) {
     let begun = Instant::now();
-    let renewed = leases.renew().await;
-    for member in stale {
-        if let Err(error) = leases.delete(&member).await {
+    let renewed = leases.renew(at).await;
+    let sweeping = stale.iter().map(async |member| {
+        if let Err(error) = leases.delete(member).await {
             warn!(error = chain(&error), member, "cannot delete the Lease of a member that is long gone");
         }
-    }
+    });
+    join_all(sweeping).await;
     (begun, renewed)
 }
 

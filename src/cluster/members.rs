@@ -51,13 +51,14 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// `instance` is for people; what follows it makes two processes of one name two members.
+    /// `instance` is for people; what follows it makes two processes of one name two members. A call may not take so long that
+    /// the Lease is over before the next renewal.
     pub fn new(clients: &Clients, call_timeout: Duration, lease: Duration, instance: &str) -> Self {
         let known = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
         let instance: String = instance.chars().take(MAX_INSTANCE).map(known).collect();
         let random = &uuid::Uuid::now_v7().simple().to_string()[20..];
         let own = format!("{PREFIX}{}-{random}", instance.trim_matches('-'));
-        Self { clients: clients.clone(), call_timeout, lease, own }
+        Self { clients: clients.clone(), call_timeout: call_timeout.min(lease / 2), lease, own }
     }
 
     /// The name of this member's Lease.
@@ -65,9 +66,15 @@ impl Leases {
         &self.own
     }
 
-    /// Says that this process lives.
-    pub async fn renew(&self) -> Result<(), Error> {
-        let now = MicroTime(Timestamp::now());
+    /// This moment, as a Lease can say it.
+    pub fn moment() -> Timestamp {
+        let now = Timestamp::now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+    }
+
+    /// Says that this process lives at this moment.
+    pub async fn renew(&self, at: Timestamp) -> Result<(), Error> {
+        let now = MicroTime(at);
         let patch = Patch::Merge(json!({"spec": {"renewTime": now}}));
         let leases = self.api(&self.clients.write);
         match call("renew a Lease", self.call_timeout, leases.patch(&self.own, &PatchParams::default(), &patch)).await {

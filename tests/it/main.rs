@@ -41,6 +41,7 @@ mod late_writes;
 mod link_faults;
 mod main_job;
 mod manifests;
+mod member_faults;
 mod namespaces;
 mod nemesis;
 mod operations;

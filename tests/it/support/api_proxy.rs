@@ -4,6 +4,7 @@
 mod rules;
 mod watching;
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
@@ -39,14 +40,21 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 struct State {
     rules: Vec<Rule>,
     met: usize,
-    /// What watches on Jobs have said, for one that says it again.
-    said: Vec<Bytes>,
+    /// Of each kind.
+    watches: HashMap<Calls, Watches>,
     /// What the first lists of Jobs have said.
     lists: Vec<Bytes>,
-    /// Ends the watches on Jobs that are open.
-    cut: CancellationToken,
     /// Whose turn it is in the crowd.
     crowd: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Watches that are open, or were.
+#[derive(Default)]
+struct Watches {
+    /// What they have said, for one that says it again.
+    said: Vec<Bytes>,
+    /// Ends those that are open.
+    cut: CancellationToken,
 }
 
 /// The proxy; it ends with its handle.
@@ -92,8 +100,8 @@ impl ApiProxy {
 
     fn add(&self, rule: Rule) {
         let mut state = self.state.lock().expect("nobody panics with it");
-        if rule.calls == Calls::JobWatches {
-            std::mem::take(&mut state.cut).cancel();
+        if rule.calls.are_watches() {
+            std::mem::take(&mut state.watches.entry(rule.calls).or_default().cut).cancel();
         }
         state.rules.push(rule);
     }
@@ -172,7 +180,8 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
         _ => {}
     }
     let calls = calls_of(&request);
-    let (watches_jobs, lists_jobs) = (calls.contains(&Calls::JobWatches), calls.contains(&Calls::JobLists));
+    let lists_jobs = calls.contains(&Calls::JobLists);
+    let watched = calls.into_iter().find(|calls| calls.are_watches());
     let mut response = forward(request, upstream).await?;
     if lists_jobs && response.status().is_success() {
         let (head, body) = response.into_parts();
@@ -199,9 +208,11 @@ async fn answer(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<S
             drain(response).await?;
             std::future::pending().await
         }
-        Some(Fault::Lies(lie)) => Ok(watching::tell(response, Some(lie), state)),
-        _ if watches_jobs => Ok(watching::tell(response, None, state)),
-        _ => Ok(response),
+        _ => Ok(match (watched, fault) {
+            (Some(watched), Some(Fault::Lies(lie))) => watching::tell(response, watched, Some(lie), state),
+            (Some(watched), _) => watching::tell(response, watched, None, state),
+            (None, _) => response,
+        }),
     }
 }
 

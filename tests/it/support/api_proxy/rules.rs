@@ -8,7 +8,7 @@ use hyper::{Method, Request};
 use super::Lie;
 
 /// Which calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Calls {
     Any,
     Creates,
@@ -20,6 +20,15 @@ pub(crate) enum Calls {
     Deletes,
     Logs,
     JobWatches,
+    /// Renewals, and what creates a Lease.
+    LeaseWrites,
+    LeaseWatches,
+}
+
+impl Calls {
+    pub(super) fn are_watches(self) -> bool {
+        matches!(self, Self::JobWatches | Self::LeaseWatches)
+    }
 }
 
 /// What happens to a call.
@@ -67,6 +76,9 @@ pub(super) fn calls_of(request: &Request<Incoming>) -> Vec<Calls> {
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
     let (jobs, watch) = (path.contains("/jobs"), query.contains("watch=true"));
     let of_kind = match *request.method() {
+        // Any call but these: who they are is not what most faults are about.
+        Method::POST | Method::PATCH if path.contains("/leases") => return vec![Calls::LeaseWrites],
+        Method::GET if watch && path.contains("/leases") => return vec![Calls::LeaseWatches],
         _ if path.contains("/leases") => return Vec::new(),
         Method::POST if jobs => Calls::Creates,
         Method::PATCH if jobs => Calls::JobPatches,

@@ -1,4 +1,4 @@
-//! Watches on Jobs as they pass: each line is one event.
+//! Watches as they pass: each line is one event.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use http_body_util::BodyDataStream;
 use hyper::Response;
 use hyper::body::Bytes;
 
-use super::{Body, State, streamed};
+use super::{Body, Calls, State, streamed};
 
 /// How a watch goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,15 +38,22 @@ const GONE: &[u8] = br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"
 "#;
 
 /// The watch, as it is or with a lie.
-pub(super) fn tell(response: Response<Body>, lie: Option<Lie>, state: Arc<Mutex<State>>) -> Response<Body> {
+pub(super) fn tell(
+    response: Response<Body>,
+    watched: Calls,
+    lie: Option<Lie>,
+    state: Arc<Mutex<State>>,
+) -> Response<Body> {
     let (head, body) = response.into_parts();
     let (earlier, cut) = {
-        let state = state.lock().expect("nobody panics with it");
-        (state.said.clone(), state.cut.clone())
+        let mut state = state.lock().expect("nobody panics with it");
+        let watches = state.watches.entry(watched).or_default();
+        (watches.said.clone(), watches.cut.clone())
     };
     let told = lines(body).take_until(cut.cancelled_owned()).inspect(move |line| {
         if let Ok(line) = line {
-            let said = &mut state.lock().expect("nobody panics with it").said;
+            let mut state = state.lock().expect("nobody panics with it");
+            let said = &mut state.watches.entry(watched).or_default().said;
             if said.len() == REMEMBERED {
                 said.drain(..REMEMBERED / 2);
             }
