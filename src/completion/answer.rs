@@ -49,7 +49,10 @@ impl Completion {
         waiters: Vec<Waiter>,
         answered: &mut HashSet<Claimed>,
     ) -> Result<(), Error> {
-        let new: Vec<_> = waiters.into_iter().filter(|waiter| !answered.contains(&claimed(waiter))).collect();
+        // One whose mark on the Job was tried again stands in the queue twice.
+        let mut seen = HashSet::new();
+        let is_new = |waiter: &Waiter| !answered.contains(&claimed(waiter)) && seen.insert(claimed(waiter));
+        let new: Vec<_> = waiters.into_iter().filter(is_new).collect();
         let key = job::key(job);
         let mut answers = Vec::new();
         for some in new.chunks(AT_ONCE) {

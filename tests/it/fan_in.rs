@@ -165,6 +165,8 @@ async fn a_job_is_not_let_go_while_somebody_else_holds_its_overflowed_waiters() 
     assert_agreement(&events);
     let held: serde_json::Value = serde_json::from_slice(&held).expect("a waiter");
     assert!(events.iter().any(|event| json!(event.request_id()) == held["r"]));
+    assert_eq!(events.len(), owed.len(), "who stands there twice is told once");
+    assert!(producer.event_within(Duration::from_secs(2)).await.is_none(), "who stands there twice is told once");
     world.settled().await;
 }
 
