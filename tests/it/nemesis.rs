@@ -29,6 +29,9 @@ use replicas::Replicas;
 /// Requests a second, and results that are asked for at one time.
 const RATE: f64 = 5.0;
 const KEYS: usize = 8;
+/// More than have their place on a Job: the others go into its queue.
+const CROWD: usize = 320;
+const CROWD_EVERY: Duration = Duration::from_secs(150);
 /// What three replicas may have told and not noted yet when one of them dies or loses a link, as a mean over the faults of
 /// a run.
 const WINDOW: usize = 4;
@@ -110,7 +113,8 @@ impl<'a> Run<'a> {
         let edges = Edges::start(world).await;
         let replicas = Replicas::start(world, &edges).await;
         let requests = (RATE * setting.length.as_secs_f64()) as usize;
-        let load = Load::begin(world, Plan::new(requests, RATE, KEYS).seed(seed)).await;
+        let plan = Plan::new(requests, RATE, KEYS).seed(seed).crowds(CROWD, CROWD_EVERY);
+        let load = Load::begin(world, plan).await;
         Self { world, seed, load, edges, replicas }
     }
 
@@ -133,15 +137,17 @@ impl<'a> Run<'a> {
         let repeating = history.faults.iter().filter(|fault| fault.repeats_answers()).count();
         let without_cache = history.faults.iter().filter(|fault| fault.struck == Struck::Redis).count();
         let budget = Budget {
+            in_crowds: CROWD,
             extra_jobs: without_cache * ANEW,
             settling: SETTLING,
             deaths_of_a_fault: DEATHS,
             ..Budget::of(repeating, WINDOW).with_skew(Duration::from_secs(2))
         };
         println!(
-            "seed {seed}: {} duplicates where the faults explain {}, {} Jobs more where they explain {}",
-            history.duplicates(),
+            "seed {seed}: {} duplicates where the faults explain {}, {} in crowds, {} Jobs more where they explain {}",
+            history.duplicates(false),
             budget.duplicates,
+            history.duplicates(true),
             history.extra_jobs(),
             budget.extra_jobs
         );

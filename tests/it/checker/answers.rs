@@ -188,7 +188,7 @@ fn more_duplicates_than_the_faults_explain_are_found_and_no_fewer() {
     made.tell_again("b");
     broken(&made, Invariant::Budget, "2 duplicate answers, where the faults explain 0");
     kept(&made, &Budget::of(1, 2));
-    assert_eq!(made.history.duplicates(), 2);
+    assert_eq!(made.history.duplicates(false), 2);
 }
 
 #[test]

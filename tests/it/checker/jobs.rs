@@ -1,8 +1,8 @@
 //! Jobs: one lives per key, and is kept until everyone on it was answered; and everything drains.
 
-use super::made::{begun, failing, good, run, work};
+use super::made::{Made, begun, failing, good, run, work};
 use super::{broken, kept};
-use crate::support::checker::{Budget, End, Invariant};
+use crate::support::checker::{Budget, End, Invariant, Struck};
 
 // I2: one live Job per key.
 
@@ -28,7 +28,32 @@ fn a_second_job_after_the_first_has_succeeded_is_found() {
     made.tell("c", "u2", "executed");
     made.release("u2");
     broken(&made, Invariant::Budget, "2 Jobs of the key sha256:k, where 1 are explained");
-    kept(&made, &Budget { extra_jobs: 1, ..Budget::of(0, 0) });
+}
+
+#[test]
+fn a_second_job_is_explained_by_a_redis_that_has_failed_since_the_first_one_ended_and_by_no_other() {
+    let second = |made: &mut Made| {
+        made.ask("c", run(work("k")));
+        made.create("u2", "k", "c");
+        made.end("u2", End::Succeeded);
+        made.tell("c", "u2", "executed");
+        made.release("u2");
+    };
+    let budget = Budget { extra_jobs: 1, ..Budget::of(0, 0) };
+    let mut flushed = good();
+    flushed.fail(Struck::Redis);
+    second(&mut flushed);
+    kept(&flushed, &budget);
+    let mut before = begun();
+    before.fail(Struck::Redis);
+    before.pause(5);
+    before.end("u1", End::Succeeded);
+    before.tell("a", "u1", "executed");
+    before.tell("b", "u1", "coalesced");
+    before.release("u1");
+    second(&mut before);
+    let found = before.history.judge(&budget);
+    assert!(found.iter().any(|one| one.what.contains("where 1 are explained by when Redis failed")), "{found:?}");
 }
 
 // I7: a Job is kept until everyone on it was answered.

@@ -55,6 +55,7 @@ impl Made {
             correlation_id: format!("c-{id}"),
             reply_to: REPLIES.into(),
             wish,
+            in_crowd: false,
             at,
             sent: 1,
             confirmed: Some(at + Duration::from_millis(5)),

@@ -101,6 +101,13 @@ fn faults() -> Vec<Fault> {
             (Calls::JobWatches, Answer::Lies(Lie::Repeats), 2),
             (Calls::JobWatches, Answer::Lies(Lie::Late(Duration::from_millis(300))), 2),
             (Calls::JobWatches, Answer::Lies(Lie::Stale), 2),
+            (Calls::JobWatches, Answer::Lies(Lie::Garbage), 2),
+            (Calls::LeaseWatches, Answer::Lies(Lie::Silent), 3),
+            (Calls::LeaseWatches, Answer::Lies(Lie::Late(Duration::from_secs(3))), 3),
+            (Calls::LeaseWatches, Answer::Lies(Lie::Gone), 3),
+            (Calls::LeaseWrites, Answer::CommitsAndSays(504), 4),
+            (Calls::LeaseWrites, Answer::CommitsAndHangs, 3),
+            (Calls::LeaseWrites, Answer::Says(503), 4),
         ]
         .map(|(calls, answer, times)| Fault::Calls(calls, answer, times)),
     );
@@ -142,8 +149,10 @@ impl<'a> Edges<'a> {
             let lasting = pace.lasting(LASTING);
             self.strike(&fault).await;
             tokio::time::sleep(lasting).await;
-            self.heal(&fault).await;
-            load.over(number);
+            match self.heal(&fault).await {
+                true => load.over(number),
+                false => load.over_unmet(number),
+            }
         }
         // A broker that was killed just after it gave them back may have forgotten.
         self.rights(".*").await;
@@ -169,7 +178,8 @@ impl<'a> Edges<'a> {
         }
     }
 
-    async fn heal(&self, fault: &Fault) {
+    /// Whether it has met anything.
+    async fn heal(&self, fault: &Fault) -> bool {
         match fault {
             Fault::ConnectionsClosed | Fault::RedisFlushed | Fault::RedisSpoilt | Fault::RedisPaused => {}
             Fault::RightsTaken => self.rights(".*").await,
@@ -178,8 +188,9 @@ impl<'a> Edges<'a> {
             Fault::RedisKilled => self.redis.start_empty(),
             Fault::RedisReadOnly => self.redis.command(&["REPLICAOF", "NO", "ONE"]).await,
             Fault::RedisOutOfMemory => self.redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await,
-            Fault::Calls(..) => drop(self.proxy.heal()),
+            Fault::Calls(..) => return self.proxy.heal() > 0,
         }
+        true
     }
 
     /// Waits for a broker that is away just now: rights that were not given back would be no fault of ours.

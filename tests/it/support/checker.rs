@@ -52,6 +52,8 @@ pub(crate) enum Invariant {
 pub(crate) struct Budget {
     /// Answers beyond the first to a request sent once.
     pub(crate) duplicates: usize,
+    /// Likewise, to those in a crowd.
+    pub(crate) in_crowds: usize,
     /// Jobs beyond those that the requests explain.
     pub(crate) extra_jobs: usize,
     /// By how much two recordings may disagree on the time.
@@ -67,6 +69,7 @@ impl Budget {
     pub(crate) fn of(faults: usize, window: usize) -> Self {
         Self {
             duplicates: faults * window,
+            in_crowds: 0,
             extra_jobs: 0,
             skew: Duration::from_secs(1),
             settling: Duration::ZERO,
@@ -131,10 +134,10 @@ impl History {
         report
     }
 
-    /// Answers beyond those that were owed.
-    pub(crate) fn duplicates(&self) -> usize {
+    /// Answers beyond those that were owed, to those in a crowd or to the others.
+    pub(crate) fn duplicates(&self, in_crowd: bool) -> usize {
         let index = Index::of(self);
-        self.requests.iter().map(|asked| index.duplicates(asked)).sum()
+        self.requests.iter().filter(|asked| asked.in_crowd == in_crowd).map(|asked| index.duplicates(asked)).sum()
     }
 
     /// Jobs beyond those that the requests explain.

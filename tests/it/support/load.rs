@@ -73,6 +73,12 @@ impl<'a> Load<'a> {
         self.faults.lock().expect("nobody panics with it")[number].over = Some(self.begun.elapsed());
     }
 
+    /// The same of one that has met nothing, and explains nothing.
+    pub(crate) fn over_unmet(&self, number: usize) {
+        self.faults.lock().expect("nobody panics with it")[number].struck = Struck::Nobody;
+        self.over(number);
+    }
+
     /// How many answers have come.
     pub(crate) fn answers(&self) -> usize {
         self.readers.iter().map(Reader::count).sum()
@@ -146,7 +152,8 @@ async fn send(
         let place = {
             let mut asked = asked.lock().expect("nobody panics with it");
             let at = begun.elapsed();
-            asked.push(Asked { id: step.id, correlation_id, reply_to, wish: step.wish, at, sent: 0, confirmed: None });
+            let Step { id, wish, in_crowd, .. } = step;
+            asked.push(Asked { id, correlation_id, reply_to, wish, in_crowd, at, sent: 0, confirmed: None });
             asked.len() - 1
         };
         let asked = Arc::clone(&asked);

@@ -11,7 +11,8 @@ pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     let mut violations: Vec<_> = requests.iter().filter_map(|asked| lost(index, asked)).collect();
     violations.extend(requests.iter().filter_map(|asked| disagreement(index, asked)));
     violations.extend(index.history.events.iter().filter_map(|told| misplaced(index, told)));
-    violations.extend(duplicates(index, budget));
+    violations.extend(duplicates(index, false, budget.duplicates));
+    violations.extend(duplicates(index, true, budget.in_crowds));
     violations.extend(requests.iter().filter_map(|asked| inexplicable(index, budget, asked)));
     violations
 }
@@ -99,14 +100,14 @@ fn misplaced(index: &Index<'_>, told: &Told) -> Option<Violation> {
 }
 
 /// At least once, yet no more often than the faults explain.
-fn duplicates(index: &Index<'_>, budget: &Budget) -> Option<Violation> {
-    let requests = &index.history.requests;
-    let often: Vec<_> = requests.iter().filter(|asked| index.duplicates(asked) > 0).collect();
-    let count = index.history.duplicates();
-    (count > budget.duplicates).then(|| Violation {
+fn duplicates(index: &Index<'_>, in_crowd: bool, explained: usize) -> Option<Violation> {
+    let requests = index.history.requests.iter().filter(|asked| asked.in_crowd == in_crowd);
+    let often: Vec<_> = requests.filter(|asked| index.duplicates(asked) > 0).collect();
+    let count = index.history.duplicates(in_crowd);
+    (count > explained).then(|| Violation {
         invariant: Invariant::Budget,
         requests: often.iter().map(|asked| asked.id.clone()).collect(),
-        what: format!("{count} duplicate answers, where the faults explain {}", budget.duplicates),
+        what: format!("{count} duplicate answers, where the faults explain {explained}"),
     })
 }
 

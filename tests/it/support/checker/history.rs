@@ -25,6 +25,8 @@ pub(crate) enum Struck {
     Redis,
     /// The API server and what is behind it.
     Cluster,
+    /// It met nothing.
+    Nobody,
 }
 
 /// What was done to the system.
@@ -51,7 +53,7 @@ impl Fault {
     /// Whether it may have an answer told again. Without Redis a repetition is not noticed, but it takes another fault to
     /// repeat something.
     pub(crate) fn repeats_answers(&self) -> bool {
-        self.struck != Struck::Redis
+        !matches!(self.struck, Struck::Redis | Struck::Nobody)
     }
 }
 
@@ -62,6 +64,8 @@ pub(crate) struct Asked {
     pub(crate) correlation_id: String,
     pub(crate) reply_to: String,
     pub(crate) wish: Wish,
+    /// One of many who ask for the same all at once: a fault may have all of them told twice.
+    pub(crate) in_crowd: bool,
     pub(crate) at: Duration,
     /// How often; more than once when a confirm did not come.
     pub(crate) sent: usize,

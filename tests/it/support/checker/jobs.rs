@@ -9,6 +9,7 @@ use super::{Budget, Invariant, Violation};
 pub(super) fn judge(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     let mut violations = two_live(index);
     violations.extend(too_many(index, budget));
+    violations.extend(unexplained(index).iter().filter_map(|unexplained| inexplicable(index, budget, unexplained)));
     violations.extend(index.jobs.values().flat_map(|story| changed(index, story)));
     violations.extend(index.history.requests.iter().filter_map(|asked| unwanted(index, asked)));
     violations.extend(two_keys(index));
@@ -66,15 +67,33 @@ fn too_many(index: &Index<'_>, budget: &Budget) -> Vec<Violation> {
     if all.iter().map(|unexplained| unexplained.extra).sum::<usize>() <= budget.extra_jobs {
         return Vec::new();
     }
-    let violation = |Unexplained { key, stories, explained, .. }: Unexplained<'_>| {
+    all.iter().map(|unexplained| unexplained.violation("are explained", unexplained.explained)).collect()
+}
+
+/// A result is computed anew only where Redis has failed since a Job of its key had ended.
+fn inexplicable(index: &Index<'_>, budget: &Budget, unexplained: &Unexplained<'_>) -> Option<Violation> {
+    let mut stories = unexplained.stories.clone();
+    stories.sort_by_key(|story| story.first().at);
+    let failed_between = |before: &Story<'_>, after: &Story<'_>| {
+        let ended = before.end().map_or(before.first().at, |(at, _)| at);
+        let from = ended.saturating_sub(budget.skew + budget.settling);
+        index.history.redis_failed(from, after.first().at + budget.skew)
+    };
+    let anew = stories.windows(2).filter(|pair| failed_between(pair[0], pair[1])).count();
+    let explained = unexplained.explained + anew;
+    (unexplained.extra > anew).then(|| unexplained.violation("are explained by when Redis failed", explained))
+}
+
+impl Unexplained<'_> {
+    fn violation(&self, how: &str, explained: usize) -> Violation {
+        let Self { key, stories, .. } = self;
         let names: Vec<_> = stories.iter().map(|story| (&story.first().name, &story.first().uid)).collect();
         Violation {
             invariant: Invariant::Budget,
             requests: stories.iter().filter_map(|story| Some(story.claims().first()?.request.clone())).collect(),
-            what: format!("{} Jobs of the key {key}, where {explained} are explained: {names:?}", stories.len()),
+            what: format!("{} Jobs of the key {key}, where {explained} {how}: {names:?}", stories.len()),
         }
-    };
-    all.into_iter().map(violation).collect()
+    }
 }
 
 fn explained(index: &Index<'_>, stories: &[&Story<'_>]) -> usize {

@@ -36,7 +36,7 @@ impl History {
             self.requests.len(),
             first.len(),
             self.events.len(),
-            self.duplicates(),
+            self.duplicates(false) + self.duplicates(true),
             uids.len(),
             self.extra_jobs(),
             self.faults.len(),
