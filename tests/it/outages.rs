@@ -21,14 +21,25 @@ pub(crate) async fn send(producer: &Producer, round: &str, count: usize) -> Hash
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_away_for_twenty_seconds_loses_nothing() {
-    let world = World::alone("no-rabbitmq").await;
+    rabbitmq_away("stop", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_killed_loses_nothing() {
+    rabbitmq_away("kill", 1).await;
+}
+
+async fn rabbitmq_away(how: &str, seconds: u64) {
+    let world = World::alone(&format!("rabbitmq-{how}")).await;
     let recorder = world.recorder();
     let mut dispatcher = world.dispatcher().await;
-    let producer = world.producer().await;
+    let mut producer = world.producer().await;
+    // One that is killed forgets what was declared a moment before.
+    producer.ask(Request::template("script", &json!({"script": "echo first"}))).await;
     let mut owed = send(&producer, "before", 20).await;
-    STACK.part("stop", "rabbitmq");
+    STACK.part(how, "rabbitmq");
     dispatcher.unready().await;
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
     STACK.part("start", "rabbitmq");
     let mut producer = producer.reconnect(&world.broker.url()).await;
     dispatcher.ready().await;
