@@ -15,6 +15,8 @@ use super::world::{Invariant, World};
 #[derive(Debug)]
 pub(crate) struct Explored {
     pub(crate) states: usize,
+    /// Whether what has to come about in the scope does.
+    pub(crate) comes_about: bool,
     pub(crate) refuted: Option<Trace>,
 }
 
@@ -52,6 +54,7 @@ pub(crate) fn explore(scope: &Scope) -> Explored {
     let mut graph = Graph::new(&first);
     let mut waiting = VecDeque::from([(0, first)]);
     let mut next = Vec::new();
+    let mut comes_about = false;
     while let Some((from, world)) = waiting.pop_front() {
         steps::from(&world, scope, &mut next);
         for (step, world) in next.drain(..) {
@@ -63,13 +66,14 @@ pub(crate) fn explore(scope: &Scope) -> Explored {
                 return graph.refuted(invariant, number, scope);
             }
             if new {
+                comes_about = comes_about || (scope.comes_about)(&world);
                 waiting.push_back((number, world));
             }
         }
     }
     match graph.first_stuck() {
         Some(stuck) => graph.refuted(Invariant::Answered, stuck, scope),
-        None => Explored { states: graph.parents.len(), refuted: None },
+        None => Explored { states: graph.parents.len(), comes_about, refuted: None },
     }
 }
 
@@ -132,7 +136,8 @@ impl Graph {
             taken.push(step);
             world = found;
         }
-        Explored { states: self.parents.len(), refuted: Some(Trace { invariant, steps: taken }) }
+        let refuted = Some(Trace { invariant, steps: taken });
+        Explored { states: self.parents.len(), comes_about: false, refuted }
     }
 }
 

@@ -28,6 +28,7 @@ fn holds(scope: &Scope) {
     if let Some(trace) = explored.refuted {
         panic!("{}: {trace}", scope.name);
     }
+    assert!(explored.comes_about, "{}: nothing like that comes about", scope.name);
     println!("{:>8} states: {}", explored.states, scope.name);
 }
 
@@ -149,6 +150,67 @@ fn redis_may_be_away() {
 #[test]
 fn three_requests_may_meet_a_completion_slower_than_the_ttl() {
     holds(&scopes::SLOW_OF_THREE);
+}
+
+#[test]
+fn two_keys_survive_a_lost_session_and_a_redis_that_forgets() {
+    holds(&scopes::FLUSHED_KEYS);
+}
+
+#[test]
+fn three_requests_survive_a_stale_watch_and_a_lost_session() {
+    holds(&scopes::STALE_SESSION);
+}
+
+#[test]
+fn lanes_may_be_served_by_two_replicas_through_a_crash() {
+    holds(&scopes::LANES);
+}
+
+#[test]
+fn lanes_may_be_served_by_two_replicas_of_which_one_loses_a_session() {
+    holds(&scopes::LANES_AND_SESSION);
+}
+
+#[test]
+fn one_of_two_may_be_cancelled_at_another_replica() {
+    holds(&scopes::CANCELLED_ELSEWHERE);
+}
+
+#[test]
+#[ignore = "7 million states, 34 s when optimised"]
+fn three_requests_of_two_keys_survive_a_lost_session_and_a_redis_that_forgets() {
+    holds(&scopes::ALL_FLUSHED_KEYS);
+}
+
+#[test]
+#[ignore = "6 million states, 27 s when optimised"]
+fn three_requests_of_two_keys_survive_a_crash_and_a_redis_that_forgets() {
+    holds(&scopes::ALL_FLUSHED_AND_CRASHED);
+}
+
+#[test]
+#[ignore = "13 million states, 59 s when optimised"]
+fn three_requests_survive_a_stale_watch_a_lost_session_and_a_crash() {
+    holds(&scopes::ALL_STALE_SESSION);
+}
+
+#[test]
+#[ignore = "7 million states, 36 s when optimised"]
+fn lanes_may_be_served_by_two_replicas_in_any_order() {
+    holds(&scopes::ALL_LANES);
+}
+
+#[test]
+#[ignore = "5 million states, 19 s when optimised"]
+fn one_of_two_may_be_cancelled_at_another_replica_through_a_crash() {
+    holds(&scopes::ALL_CANCELLED_ELSEWHERE);
+}
+
+#[test]
+#[ignore = "2 million states, 14 s when optimised"]
+fn both_of_two_may_be_cancelled_at_two_replicas() {
+    holds(&scopes::ALL_CANCELLED);
 }
 
 #[test]

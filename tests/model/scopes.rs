@@ -1,7 +1,10 @@
 //! What is explored: which requests there are, and what may go wrong how often.
 
+mod wide;
+
 use super::world::{Answers, Delivery, Earlier, Faults, REQUESTS, Requests, World};
 use super::wrong::Wrong;
+pub(crate) use wide::*;
 
 /// A message that a producer sends.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +42,8 @@ pub(crate) struct Scope {
     pub(crate) jobs_fail: bool,
     /// Both replicas take themselves for the owner of all shards, all the time.
     pub(crate) two_owners: bool,
-    /// The broker hands out in turn: the first delivery of each request is the next replica's.
+    /// The broker hands out in turn: the first delivery of each request is the next replica's, and the first from its lane
+    /// the other one's.
     pub(crate) in_turn: bool,
     /// The watch says that a Job lives when it does not, and the other way round.
     pub(crate) stale_watch: bool,
@@ -52,6 +56,8 @@ pub(crate) struct Scope {
     pub(crate) lingers: bool,
     /// Whether I3 is asserted.
     pub(crate) answers_agree: bool,
+    /// What comes about somewhere in it: else it would not be what its name says.
+    pub(crate) comes_about: fn(&World) -> bool,
     /// The design error that is made, if any.
     pub(crate) wrong: Option<Wrong>,
 }
@@ -73,8 +79,13 @@ pub(crate) const PLAIN: Scope = Scope {
     slow: false,
     lingers: false,
     answers_agree: true,
+    comes_about: all_goes_wrong_and_it_drains,
     wrong: None,
 };
+
+fn all_goes_wrong_and_it_drains(world: &World) -> bool {
+    world.left == NO_FAULTS && world.is_drained()
+}
 
 pub(crate) const NO_FAULTS: Faults =
     Faults { crashes: 0, sessions: 0, flushes: 0, aways: 0, deletes: 0, unanswered: 0, late: 0, moves: 0 };
@@ -160,8 +171,6 @@ pub(crate) const FLUSHED: Scope =
     Scope { name: "Redis forgets", in_turn: true, faults: Faults { crashes: 1, flushes: 1, ..NO_FAULTS }, ..PAIR };
 pub(crate) const AWAY: Scope = Scope {
     name: "Redis is away for a while",
-    // A completion that found Redis away told its own result; the next one tells the one that was kept first.
-    answers_agree: false,
     in_turn: true,
     faults: Faults { crashes: 1, aways: 1, ..NO_FAULTS },
     ..PAIR

@@ -84,8 +84,7 @@ fn deliver(next: &mut Next<'_>) {
         let mut first = true;
         for delivery in 0..DELIVERIES {
             let Some(redelivered) = next.world.deliveries[delivery].queued() else { continue };
-            if next.scope.in_turn && !redelivered && delivery % usize::from(next.scope.replicas) != usize::from(replica)
-            {
+            if next.scope.in_turn && !redelivered && turn(next, delivery) != replica {
                 continue;
             }
             // The order of those that have been handed out before is anyone's guess.
@@ -108,6 +107,12 @@ fn deliver(next: &mut Next<'_>) {
             next.add(step, |world| world.send(request));
         }
     }
+}
+
+/// Whose turn a delivery is.
+fn turn(next: &Next<'_>, delivery: usize) -> u8 {
+    let (request, from_lane) = (delivery % REQUESTS, delivery / REQUESTS);
+    (request + from_lane) as u8 % next.scope.replicas
 }
 
 fn deliver_to(next: &mut Next<'_>, replica: u8, delivery: usize, redelivered: bool) {

@@ -56,7 +56,7 @@ pub(crate) enum Wrong {
 
 /// Where each is found: the scope, in which every promise holds without it, the promise that it breaks, and in
 /// how many steps.
-pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 23] = [
+pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 24] = [
     (Wrong::AckBeforeCreate, scopes::CRASHES, Invariant::Acknowledged, 2),
     (Wrong::NameOfItsOwn, scopes::CRASHES, Invariant::OneLiveJob, 6),
     (Wrong::ReleaseBeforeTelling, scopes::CRASHES, Invariant::Released, 6),
@@ -66,6 +66,7 @@ pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 23] = [
     (Wrong::RecordAfterRelease, scopes::CRASHES, Invariant::Agreement, 17),
     (Wrong::Overwrite, scopes::SLOW_OF_THREE, Invariant::Agreement, 24),
     (Wrong::FirstValue, scopes::BYPASS_TOO, Invariant::Agreement, 17),
+    (Wrong::FirstValue, scopes::AWAY, Invariant::Agreement, 23),
     (Wrong::RedisBeforeJob, scopes::BYPASS_TOO, Invariant::Agreement, 16),
     (Wrong::JobOnlyWhereRedisKnows, scopes::SLOW, Invariant::Agreement, 17),
     (Wrong::NoLimitToTheAge, scopes::LANE, Invariant::Agreement, 22),
@@ -83,7 +84,7 @@ pub(crate) const REFUTED: [(Wrong, Scope, Invariant, usize); 23] = [
 ];
 
 /// What the design stands on: where one of these does not hold, a request may be told two different things.
-pub(crate) const STANDS_ON: [(&str, Scope); 3] = [
+pub(crate) const STANDS_ON: [(&str, Scope); 5] = [
     (
         "a lost session is noticed before the Job that has ended meanwhile goes",
         Scope { lingers: true, ..scopes::SESSION_OF_TWO },
@@ -95,5 +96,18 @@ pub(crate) const STANDS_ON: [(&str, Scope); 3] = [
     (
         "no session is lost unnoticed while a completion takes longer than the ttl",
         Scope { faults: Faults { sessions: 1, ..scopes::NO_FAULTS }, ..scopes::SLOW },
+    ),
+    (
+        "no session is lost unnoticed while Redis forgets what a request was told from it",
+        Scope { faults: Faults { sessions: 1, flushes: 1, ..scopes::NO_FAULTS }, ..scopes::FLUSHED },
+    ),
+    (
+        "no session is lost unnoticed while its request is cancelled",
+        Scope {
+            faults: Faults { sessions: 1, ..scopes::NO_FAULTS },
+            in_turn: true,
+            jobs_fail: false,
+            ..scopes::CANCELLED
+        },
     ),
 ];
