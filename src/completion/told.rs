@@ -80,17 +80,24 @@ impl Completion {
             Some(told) => told,
             // A value that replaces must not come later than that of a newer run.
             None if (lost || replaces(waiters)) && self.owing(sighting).await?.is_none() => return Ok(None),
-            None if lost && self.give_up_unreadable(job, &outcome).await? => return Ok(None),
+            None if lost && self.record_untellable(job, &outcome, FailureCode::ResultUnreadable).await? => {
+                return Ok(None);
+            }
             None => self.keep(job, outcome, waiters).await,
         };
+        let is_untold_success = *ending == Ending::Succeeded && !lost;
+        if is_untold_success && self.record_untellable(job, &told.outcome, FailureCode::ResultTooLarge).await? {
+            return Ok(None);
+        }
         Ok(Some(Arc::clone(progress.outcome.insert(Arc::new(told)))))
     }
 
-    /// That a result cannot be read is recorded on its Job before it is told: it may be readable another time.
-    async fn give_up_unreadable(&self, job: &Job, outcome: &Outcome) -> Result<bool, Error> {
+    /// That a result cannot be read, or is too large while no cache takes it, is recorded on its Job before it is told: another
+    /// time it may be otherwise.
+    async fn record_untellable(&self, job: &Job, outcome: &Outcome, code: FailureCode) -> Result<bool, Error> {
         match outcome {
-            Outcome::Failed(failure) if failure.code == FailureCode::ResultUnreadable => {
-                self.record_verdict(job, &GivenUp::unreadable(&failure.message)).await
+            Outcome::Failed(failure) if failure.code == code => {
+                self.record_verdict(job, &GivenUp::untellable(code, &failure.message)).await
             }
             _ => Ok(false),
         }
@@ -124,8 +131,13 @@ impl Completion {
         progress: &mut Progress,
     ) -> Result<Outcome, Error> {
         progress.upload = job::upload_key(job);
-        if let Ending::GivenUp(GivenUp { code: FailureCode::ResultUnreadable, message, .. }) = ending {
-            return Ok(Outcome::Failed(Failure::of_result(FailureCode::ResultUnreadable, message)));
+        if let Ending::GivenUp(GivenUp {
+            code: code @ (FailureCode::ResultUnreadable | FailureCode::ResultTooLarge),
+            message,
+            ..
+        }) = ending
+        {
+            return Ok(Outcome::Failed(Failure::of_result(*code, message)));
         }
         if *ending != Ending::Succeeded {
             // Told without them, it would never be known why it failed.

@@ -32,9 +32,9 @@ impl GivenUp {
         Self { code: FailureCode::JobDeleted, message, reason: String::new() }
     }
 
-    /// Of a Job that has succeeded, with a result that cannot be read; why, in words.
-    pub fn unreadable(why: &str) -> Self {
-        Self { code: FailureCode::ResultUnreadable, message: shortened(why.to_owned()), reason: String::new() }
+    /// Of a Job that has succeeded, with a result that cannot be told; why, in words.
+    pub fn untellable(code: FailureCode, why: &str) -> Self {
+        Self { code, message: shortened(why.to_owned()), reason: String::new() }
     }
 }
 

@@ -242,7 +242,7 @@ async fn nothing_that_has_ended_is_kept_where_the_dispatcher_is_told_so() {
 }
 
 /// Sends commands to Redis from a pod; the template runs on the node's network, where it listens.
-fn redis_script(commands: &str) -> String {
+pub(crate) fn redis_script(commands: &str) -> String {
     let url = url::Url::parse(STACK.value("REDIS_URL")).expect("a URL");
     let (host, port) = (url.host_str().expect("a host"), url.port().expect("a port"));
     format!("printf '{commands}QUIT\\r\\n' | nc {host} {port}")

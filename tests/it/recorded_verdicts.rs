@@ -4,6 +4,7 @@
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use crate::cache_values::redis_script;
 use crate::support::api_proxy::{ApiProxy, Calls, Fault};
 use crate::support::{Request, World, eventually};
 
@@ -50,6 +51,23 @@ async fn a_result_that_was_told_to_be_unreadable_stays_so_when_it_can_be_read() 
     producer.send(Request::template("script", &json!({"script": "echo readable"}))).await;
     let told = producer.event().await;
     assert_eq!((told.state(), told.error("code")), ("failed", &json!("result.unreadable")));
+    struck.ended().await;
+    let _next = world.dispatcher().await;
+    let again = producer.event().await;
+    assert_eq!((again.verdict(), again.error("message")), (told.verdict(), told.error("message")));
+    world.settled().await;
+}
+
+/// No message holds it, and the cache does not take it; the next dispatcher's does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_was_told_to_be_too_large_stays_so_when_there_is_room_for_it() {
+    let world = World::new("too-large-told").await;
+    let mut struck = world.dispatcher_in(&[DIES_ONCE_IT_HAS_TOLD], &["cache.max_value=1MiB"]).await;
+    let mut producer = world.producer().await;
+    let script = redis_script(r#"SETRANGE "'"$JOBQUAY_RESULT_KEY"'" 9437183 x\r\n"#);
+    producer.send(Request::template("upload-huge", &json!({"script": script}))).await;
+    let told = producer.event().await;
+    assert_eq!((told.state(), told.error("code")), ("failed", &json!("result.too_large")));
     struck.ended().await;
     let _next = world.dispatcher().await;
     let again = producer.event().await;
