@@ -203,6 +203,29 @@ async fn a_create_without_an_answer_is_answered_once_although_its_job_has_ended_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_has_too_much_to_do_is_asked_less_and_less() {
+    const REQUESTS: usize = 40;
+    let world = World::new("too-many").await;
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &IMPATIENT).await;
+    let mut producer = world.producer().await;
+    proxy.fault(Calls::Any, Fault::Says(429), usize::MAX);
+    let requests =
+        (0..REQUESTS).map(|number| Request::template("script", &json!({"script": format!("echo {number}")})));
+    let owed: HashSet<_> = producer.send_many(requests).await.into_iter().collect();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let first = proxy.met();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let then = proxy.heal() - first;
+    println!("{first} calls for {REQUESTS} requests in 5 s, and {then} in the next 5 s");
+    // From 100 ms on, each pause twice the one before; each try is a create, or a look and a create.
+    assert!((1..REQUESTS * 14).contains(&first) && then < first / 2, "{first} calls, and then {then}");
+    let events = all_answers(&mut producer, &owed).await;
+    assert!(events.iter().all(|event| event.state() == "succeeded"));
+    world.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_that_wait_for_an_api_server_that_is_away_keep_none_out_that_the_cache_answers() {
     hits_pass_behind_misses("room-for-hits", Fault::Says(503)).await;
 }
