@@ -156,8 +156,7 @@ impl<'a> Run<'a> {
         world.settled().await;
         let held = replicas.judge(seed).await;
         drop(edges);
-        let drifts = (hits[3] > NO_DRIFT && hits[3] > hits[1] * DRIFT).then(|| format!("hits by quarter {hits:?}"));
-        let others: Vec<_> = held.into_iter().chain(drifts).collect();
+        let others: Vec<_> = held.into_iter().chain(vitals::drift(&hits)).collect();
         let wrong = !broken.is_empty() || !others.is_empty();
         let report = || format!("seed {seed}: {}\n{}", history.report(&broken), others.join("\n"));
         Verdict { recoveries: history.recoveries(), wrong: wrong.then(report) }

@@ -1,14 +1,16 @@
 //! What happens to the replicas themselves.
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
 
 use super::edges::Edges;
 use super::pace::Pace;
 use super::vitals::Vitals;
 use crate::support::checker::Struck;
 use crate::support::dispatcher::starve;
-use crate::support::{Dispatcher, Load, World};
+use crate::support::{Dispatcher, Load, PATIENCE, World};
 
 #[derive(Debug, Clone, Copy)]
 enum Fault {
@@ -23,6 +25,8 @@ enum Fault {
 const FAULTS: [Fault; 6] =
     [Fault::Killed, Fault::Killed, Fault::Aborted, Fault::Terminated, Fault::Frozen, Fault::Starved];
 const COUNT: usize = 3;
+/// How long one may take to end: its grace, which is 25 s, and what a busy machine adds to it.
+const LEAVING: Duration = Duration::from_secs(25 + 15);
 /// A Lease lasts 6 s: some sleep through it, and some do not.
 const LASTING: Duration = Duration::from_secs(6);
 const SAMPLES: u32 = 60;
@@ -32,8 +36,8 @@ pub(super) struct Replicas<'a> {
     world: &'a World,
     environment: Vec<(String, String)>,
     running: Mutex<Vec<Dispatcher>>,
-    /// Those that were told to end, and do so in their own time.
-    leaving: Mutex<Vec<Dispatcher>>,
+    /// Waits for those that were told to end.
+    leaving: Mutex<JoinSet<Option<String>>>,
     vitals: Mutex<Vitals>,
 }
 
@@ -86,7 +90,7 @@ impl<'a> Replicas<'a> {
                         &mut self.running.lock().expect("nobody panics with it")[number],
                         self.begin(),
                     );
-                    self.leaving.lock().expect("nobody panics with it").push(ended);
+                    self.leaving.lock().expect("nobody panics with it").spawn(outstays(ended, fault));
                 }
             }
             load.over(noted);
@@ -108,7 +112,7 @@ impl<'a> Replicas<'a> {
 
     /// Looks now and then at what the first holds.
     pub(super) async fn watch(&self, length: Duration) {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while begun.elapsed() < length {
             tokio::time::sleep(length / SAMPLES).await;
             self.look(begun.elapsed());
@@ -120,10 +124,43 @@ impl<'a> Replicas<'a> {
         self.vitals.lock().expect("nobody panics with it").note(at, &running[0]);
     }
 
-    /// What they hold too much of when all is over, beside what the first held early.
+    /// Who has not ended, and what those that run hold too much of when all is over, beside what the first held early.
     pub(super) async fn judge(self, seed: u64) -> Option<String> {
-        let Self { running, vitals, .. } = self;
+        let Self { world, running, leaving, vitals, .. } = self;
         let running = running.into_inner().expect("nobody panics with it");
-        vitals.into_inner().expect("nobody panics with it").judge(seed, &running).await
+        let left = leaving.into_inner().expect("nobody panics with it").join_all().await;
+        println!("seed {seed}: {} replicas were to end", left.len());
+        let mut wrong: Vec<_> = left.into_iter().flatten().collect();
+        wrong.extend(consumers(world).await);
+        wrong.extend(vitals.into_inner().expect("nobody panics with it").judge(seed, &running).await);
+        (!wrong.is_empty()).then(|| wrong.join("\n"))
+    }
+}
+
+/// Waits for the end of one that was told to; says so if it does not come. None of them is stopped: whoever was has gone on
+/// before the next fault.
+async fn outstays(mut leaving: Dispatcher, fault: Fault) -> Option<String> {
+    let told = Instant::now();
+    while !leaving.has_ended() {
+        if told.elapsed() > LEAVING {
+            return Some(format!("a replica that was {fault:?} has not ended within {LEAVING:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    None
+}
+
+/// Waits until the replicas that run are all that take requests: what a session takes that nobody reads is with nobody.
+async fn consumers(world: &World) -> Option<String> {
+    let begun = Instant::now();
+    loop {
+        let consumers = world.broker.queue("jobquay.requests")["consumers"].clone();
+        if consumers == COUNT {
+            return None;
+        }
+        if begun.elapsed() > PATIENCE {
+            return Some(format!("{consumers} consumers of the requests, and {COUNT} replicas"));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -1,7 +1,8 @@
-//! What a process holds over a run: memory and descriptors.
+//! What a process holds over a run, memory and descriptors, and how long its hits take.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::{DRIFT, NO_DRIFT};
 use crate::support::Dispatcher;
 
 /// More than this is a leak, or may as well be one.
@@ -21,7 +22,7 @@ pub(super) struct Vitals {
     samples: Vec<Sample>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Sample {
     at: Duration,
     memory_kib: u64,
@@ -50,39 +51,62 @@ impl Vitals {
     /// A process holds no more at the end than the one that was followed did in the first half of the run, and that one
     /// does not grow.
     pub(super) async fn judge(self, seed: u64, processes: &[Dispatcher]) -> Option<String> {
-        let warm = &self.samples[self.samples.len() / 4..];
-        let early = &self.samples[..self.samples.len().div_ceil(2)];
-        let memory = early.iter().map(|sample| sample.memory_kib).max()?;
-        let descriptors = early.iter().map(|sample| sample.descriptors).max()?;
-        let length = warm.last()?.at - warm.first()?.at;
-        let (growth, begun) = (slope(warm) * length.as_secs_f64(), std::time::Instant::now());
-        println!(
-            "seed {seed}: at most {memory} KiB and {descriptors} descriptors in the first half, {growth:+.0} KiB in the last \
-             {length:.0?}"
-        );
-        let grows = growth > SLOPE_KIB;
-        let mut wrong: Vec<_> =
-            grows.then(|| format!("memory grew by {growth:.0} KiB in {length:.0?}")).into_iter().collect();
+        let (bounds, begun) = (Bounds::of(&self.samples), Instant::now());
+        println!("seed {seed}: {bounds:.0?}");
+        let mut wrong: Vec<_> = bounds.growth().into_iter().collect();
         for process in processes {
-            loop {
-                let now = self.look(begun.elapsed(), process);
-                let leaks = now.descriptors > descriptors + SPARE_DESCRIPTORS || now.calls > CALLS_AT_ONCE;
-                let holds_too_much = now.memory_kib > memory + GROWTH_KIB || leaks;
-                if holds_too_much && begun.elapsed() < SETTLING {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
-                let Sample { memory_kib, descriptors, calls, .. } = now;
-                let held = format!(
-                    "seed {seed}: at the end {memory_kib} KiB, {descriptors} descriptors, {calls} connections to the API server"
-                );
-                println!("{held}");
-                wrong.extend(holds_too_much.then_some(held));
-                break;
+            let mut held = self.look(begun.elapsed(), process);
+            while bounds.excess(&held).is_some() && begun.elapsed() < SETTLING {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                held = self.look(begun.elapsed(), process);
             }
+            println!("seed {seed}: at the end {held:.0?}");
+            wrong.extend(bounds.excess(&held));
         }
         (!wrong.is_empty()).then(|| wrong.join("\n"))
     }
+}
+
+/// What a run has shown, and what may so be held at its end.
+#[derive(Debug)]
+struct Bounds {
+    memory_kib: u64,
+    descriptors: usize,
+    /// In this time, which is what was not needed to warm up.
+    growth_kib: f64,
+    length: Duration,
+}
+
+impl Bounds {
+    fn of(samples: &[Sample]) -> Self {
+        let warm = &samples[samples.len() / 4..];
+        let early = &samples[..samples.len().div_ceil(2)];
+        let (Some(first), Some(last)) = (warm.first(), warm.last()) else { panic!("nobody has looked") };
+        let length = last.at - first.at;
+        Self {
+            memory_kib: early.iter().map(|sample| sample.memory_kib).max().unwrap_or_default(),
+            descriptors: early.iter().map(|sample| sample.descriptors).max().unwrap_or_default(),
+            growth_kib: slope(warm) * length.as_secs_f64(),
+            length,
+        }
+    }
+
+    fn growth(&self) -> Option<String> {
+        let Self { growth_kib, length, .. } = self;
+        (*growth_kib > SLOPE_KIB).then(|| format!("memory grew by {growth_kib:.0} KiB in {length:.0?}"))
+    }
+
+    /// What is held too much of at the end.
+    fn excess(&self, held: &Sample) -> Option<String> {
+        let leaks = held.descriptors > self.descriptors + SPARE_DESCRIPTORS || held.calls > CALLS_AT_ONCE;
+        let is_too_much = held.memory_kib > self.memory_kib + GROWTH_KIB || leaks;
+        is_too_much.then(|| format!("at the end {held:.0?}, where the run had {self:.0?}"))
+    }
+}
+
+/// Whether hits have come to take longer, by how long they took in each quarter of a run.
+pub(super) fn drift(hits: &[Duration; 4]) -> Option<String> {
+    (hits[3] > NO_DRIFT && hits[3] > hits[1] * DRIFT).then(|| format!("hits by quarter {hits:?}"))
 }
 
 /// KiB a second, by least squares.
@@ -94,4 +118,71 @@ fn slope(samples: &[Sample]) -> f64 {
     let shared: f64 = samples.iter().map(|sample| (time(sample) - mid_time) * (memory(sample) - mid_memory)).sum();
     let spread: f64 = samples.iter().map(|sample| (time(sample) - mid_time).powi(2)).sum();
     shared / spread
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One look a minute, for an hour.
+    fn hour(memory_kib: impl Fn(u64) -> u64) -> Vec<Sample> {
+        let look = |minute| sample(minute, memory_kib(minute));
+        (0..60).map(look).collect()
+    }
+
+    fn sample(minute: u64, memory_kib: u64) -> Sample {
+        Sample { at: Duration::from_secs(60 * minute), memory_kib, descriptors: 40, calls: 10 }
+    }
+
+    /// It rises and falls, and is at most 51 000 KiB.
+    fn steady() -> Bounds {
+        Bounds::of(&hour(|minute| 50_000 + minute % 5 * 250))
+    }
+
+    #[test]
+    fn who_holds_no_more_than_early_is_well_and_so_is_who_holds_what_is_spared_it() {
+        let (bounds, held) = (steady(), sample(60, 51_000));
+        assert_eq!((bounds.memory_kib, bounds.descriptors), (51_000, 40));
+        assert_eq!(bounds.growth(), None);
+        assert_eq!(bounds.excess(&held), None);
+        let most = Sample { memory_kib: 51_000 + GROWTH_KIB, descriptors: 72, calls: 288, ..held };
+        assert_eq!(bounds.excess(&most), None);
+    }
+
+    #[test]
+    fn who_holds_more_memory_at_the_end_is_told() {
+        let held = sample(60, 51_000 + GROWTH_KIB + 1);
+        assert!(steady().excess(&held).is_some_and(|what| what.contains("memory_kib: 67385")));
+    }
+
+    #[test]
+    fn who_has_not_let_go_of_descriptors_or_calls_is_told() {
+        let held = sample(60, 51_000);
+        assert!(steady().excess(&Sample { descriptors: 73, ..held }).is_some());
+        assert!(steady().excess(&Sample { calls: 289, ..held }).is_some());
+    }
+
+    #[test]
+    fn memory_that_rises_all_the_time_is_told_though_little_is_held_at_the_end() {
+        // Over the 44 minutes after the first quarter 200 KiB a minute are 8800 KiB, and the bound is 8192.
+        let bounds = Bounds::of(&hour(|minute| 50_000 + minute * 200));
+        assert_eq!(bounds.growth().as_deref(), Some("memory grew by 8800 KiB in 2640s"));
+        assert_eq!(bounds.excess(&sample(60, 50_000)), None);
+        assert_eq!(Bounds::of(&hour(|minute| 50_000 + minute * 180)).growth(), None);
+    }
+
+    #[test]
+    fn memory_that_rises_in_the_first_quarter_or_falls_does_not_grow() {
+        assert_eq!(Bounds::of(&hour(|minute| 30_000 + minute.min(15) * 2_000)).growth(), None);
+        assert_eq!(Bounds::of(&hour(|minute| 90_000 - minute * 500)).growth(), None);
+    }
+
+    #[test]
+    fn hits_that_come_to_take_more_than_four_times_as_long_have_drifted_unless_they_are_quick_still() {
+        let quarters = |early: u64, late: u64| [900, early, early, late].map(Duration::from_millis);
+        assert!(drift(&quarters(100, 401)).is_some_and(|what| what.contains("401ms")));
+        assert_eq!(drift(&quarters(100, 400)), None);
+        assert_eq!(drift(&quarters(10, 250)), None);
+        assert!(drift(&quarters(10, 251)).is_some());
+    }
 }

@@ -242,6 +242,44 @@ impl Drop for Dispatcher {
     }
 }
 
+/// The clock of a process that has this in its environment, by libfaketime, which Debian has in the package `faketime`.
+pub(crate) struct Clock {
+    library: String,
+    file: String,
+}
+
+impl Clock {
+    /// Right until it is set.
+    pub(crate) fn of(world: &World) -> Self {
+        let found = std::fs::read_dir("/usr/lib").expect("/usr/lib").filter_map(|entry| {
+            let library = entry.ok()?.path().join("faketime/libfaketimeMT.so.1");
+            library.exists().then(|| library.display().to_string())
+        });
+        let library = found.last().expect("the package faketime, which deploy/local/test installs");
+        let file = STACK.dir.join("log").join(format!("{}.clock", world.name)).display().to_string();
+        let clock = Self { library, file };
+        clock.set("+0");
+        clock
+    }
+
+    /// From now on it is wrong by this, as in `-1h`; who runs already jumps.
+    pub(crate) fn set(&self, offset: &str) {
+        // Read half written it would be right for a moment.
+        let next = format!("{}.next", self.file);
+        std::fs::write(&next, offset).expect("an offset");
+        std::fs::rename(&next, &self.file).expect("the offset in its place");
+    }
+
+    pub(crate) fn environment(&self) -> [(&str, &str); 4] {
+        [
+            ("LD_PRELOAD", &self.library),
+            ("FAKETIME_TIMESTAMP_FILE", &self.file),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ]
+    }
+}
+
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
