@@ -32,7 +32,7 @@ impl Intake {
         }
         let candidate = quest.candidate();
         let Quest { request, delivery, plan, .. } = quest;
-        let ticket = Ticket { since: delivery.arrival.received_at, order: delivery.order };
+        let ticket = Ticket { since: delivery.since, order: delivery.order };
         if self.slots.is_bounded(&candidate) {
             tokio::select! {
                 () = self.slots.known() => {}

@@ -26,6 +26,9 @@ pub enum Origin {
 pub struct Delivery {
     pub arrival: Arrival,
     pub origin: Origin,
+    /// When its request came. One that came later than now, by a clock that was ahead, would wait behind all that come
+    /// before that.
+    pub since: Timestamp,
     /// Larger than that of every delivery before it.
     pub order: u64,
     tag: u64,
@@ -52,7 +55,8 @@ impl Delivery {
 
     fn of(arrival: Arrival, origin: Origin, order: u64, delivery: lapin::message::Delivery, ledger: Ledger) -> Self {
         ledger.taken(delivery.delivery_tag);
-        Self { arrival, origin, order, tag: delivery.delivery_tag, acker: delivery.acker, ledger }
+        let since = arrival.received_at.min(Timestamp::now());
+        Self { arrival, origin, since, order, tag: delivery.delivery_tag, acker: delivery.acker, ledger }
     }
 
     /// Tells the broker that the request is safe elsewhere.

@@ -83,6 +83,17 @@ fn a_request_that_a_lane_holds_is_read_as_it_came_and_parked_in_the_same_form() 
 }
 
 #[test]
+fn a_request_has_its_place_from_when_it_came_and_none_from_a_time_that_is_to_come() {
+    let mut stored = stored("parked-request.json");
+    let delivery = |stored: &Stored| Delivery::of_lane(stored.delivery(), 1, "jobquay", ledger().0);
+    let before = delivery(&stored);
+    assert_eq!(before.since, before.arrival.received_at);
+    stored.headers.insert("jobquay-received-at".to_owned(), "2999-01-01T00:00:00Z".to_owned());
+    let after = delivery(&stored);
+    assert!(after.since <= jiff::Timestamp::now() && after.arrival.received_at > jiff::Timestamp::now());
+}
+
+#[test]
 fn what_is_not_known_of_a_request_goes_with_it_into_its_lane_and_comes_out_of_it() {
     let mut stored = stored("parked-request.json");
     let arrival = |stored: &Stored| Delivery::of_lane(stored.delivery(), 1, "jobquay", ledger().0).arrival;
