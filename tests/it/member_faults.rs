@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::crashes::assert_agreement;
+use crate::replicas::shared_by;
 use crate::support::api_proxy::{ApiProxy, Calls, Fault, Lie};
 use crate::support::{Dispatcher, Producer, Request, World, eventually};
 
@@ -16,22 +17,12 @@ const LASTING: Duration = Duration::from_secs(18);
 async fn three(world: &World, proxy: &ApiProxy) -> [Dispatcher; 3] {
     let dispatchers =
         [world.dispatcher_in(&proxy.environment(), &[]).await, world.dispatcher().await, world.dispatcher().await];
-    shared(&dispatchers, 3).await;
+    shared_by(&dispatchers.each_ref()).await;
     dispatchers
 }
 
-fn metric(dispatchers: &[Dispatcher], name: &str, labels: &str) -> Vec<usize> {
-    dispatchers.iter().map(|one| one.metric(name, labels) as usize).collect()
-}
-
-/// Waits until so many have work, and all of it.
-async fn shared(dispatchers: &[Dispatcher], workers: usize) {
-    eventually("the shards are shared", async || {
-        let owned = metric(dispatchers, "jobquay_shards_owned", "");
-        let at_work = owned.iter().filter(|owned| **owned > 0).count();
-        (at_work == workers && owned.iter().sum::<usize>() == 64).then_some(())
-    })
-    .await;
+fn moves(dispatchers: &[Dispatcher]) -> Vec<usize> {
+    dispatchers.iter().map(|one| one.metric("jobquay_shard_moves_total", "") as usize).collect()
 }
 
 /// Keeps asking for Jobs for so long; each is answered once, and by nothing but its result.
@@ -62,11 +53,11 @@ async fn moves_nothing(name: &str, faults: &[(Calls, Fault, usize)]) {
     let dispatchers = three(&world, &proxy).await;
     let mut producer = world.producer().await;
     for (number, (calls, fault, times)) in faults.iter().enumerate() {
-        let moves = metric(&dispatchers, "jobquay_shard_moves_total", "");
+        let before = moves(&dispatchers);
         proxy.fault(*calls, *fault, *times);
         is_answered_once(&mut producer, &format!("round-{number}"), LASTING).await;
         assert!(proxy.heal() > 0, "{calls:?} {fault:?} met no call");
-        assert_eq!(metric(&dispatchers, "jobquay_shard_moves_total", ""), moves, "{calls:?} {fault:?}");
+        assert_eq!(moves(&dispatchers), before, "{calls:?} {fault:?}");
     }
     world.settled().await;
 }
@@ -120,12 +111,13 @@ async fn one_that_cannot_renew_leaves_its_part_to_the_others_and_gets_it_back() 
     let mut producer = world.producer().await;
     proxy.fault(Calls::LeaseWrites, Fault::Says(503), usize::MAX);
     let begun = Instant::now();
-    shared(&dispatchers, 2).await;
+    let [first, second, third] = &dispatchers;
+    shared_by(&[second, third]).await;
     println!("its part went to the others after {:.1?}", begun.elapsed());
-    assert_eq!(metric(&dispatchers[..1], "jobquay_shards_owned", ""), [0]);
+    assert_eq!(first.metric("jobquay_shards_owned", "") as usize, 0);
     is_answered_once(&mut producer, "unrenewed", Duration::from_secs(5)).await;
     assert!(proxy.heal() > 0);
-    shared(&dispatchers, 3).await;
+    shared_by(&dispatchers.each_ref()).await;
     world.settled().await;
 }
 
@@ -133,12 +125,12 @@ async fn one_that_cannot_renew_leaves_its_part_to_the_others_and_gets_it_back() 
 async fn one_that_went_deaf_hears_again_and_takes_over_from_one_that_dies() {
     let world = World::new("hears-again").await;
     let proxy = ApiProxy::start(&world).await;
-    let mut dispatchers = three(&world, &proxy).await;
+    let [first, second, mut killed] = three(&world, &proxy).await;
     proxy.fault(Calls::LeaseWatches, Fault::Lies(Lie::Silent), 1);
     eventually("the silent watch is open", async || (proxy.met() == 1).then_some(())).await;
     let begun = Instant::now();
-    dispatchers[2].kill();
-    shared(&dispatchers[..2], 2).await;
+    killed.kill();
+    shared_by(&[&first, &second]).await;
     println!("taken over {:.1?} after its death", begun.elapsed());
     // What is dead the watch itself notices after 30 s.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());

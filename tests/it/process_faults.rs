@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::crashes::{all_answers, assert_agreement, assert_told_once};
+use crate::replicas::shared_by;
 use crate::support::api_proxy::ApiProxy;
 use crate::support::checker::{Budget, Deadline, Struck, Wish};
 use crate::support::dispatcher::{Clock, FULL_DISK, UNREAD, starve};
@@ -110,11 +111,7 @@ async fn a_clock_that_jumps_by_an_hour_ends_only_those_that_wait_and_whose_deadl
     // Longer than a busy machine keeps a renewal waiting, and shorter than the jump.
     let begin = || world.dispatcher_in(&environment, &["members.lease=30s"]);
     let two = [begin().await, begin().await];
-    eventually("the shards are shared", async || {
-        let shards = two.each_ref().map(|one| one.metric("jobquay_shards_owned", "") as u32);
-        (shards[0] > 0 && shards[1] > 0 && shards[0] + shards[1] == 64).then_some(())
-    })
-    .await;
+    shared_by(&two.each_ref()).await;
     let moves = total(&two, "jobquay_shard_moves_total");
     let mut producer = world.producer().await;
     let mut jobs = 0;

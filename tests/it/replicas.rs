@@ -32,7 +32,7 @@ fn shards(dispatcher: &Dispatcher) -> u32 {
 }
 
 /// Waits until these and no others share all shards.
-async fn shared_by(dispatchers: &[&Dispatcher]) {
+pub(crate) async fn shared_by(dispatchers: &[&Dispatcher]) {
     eventually("the shards are shared", async || {
         let members = dispatchers.iter().all(|one| one.metric("jobquay_members", "") as usize == dispatchers.len());
         let owned: Vec<_> = dispatchers.iter().map(|one| shards(one)).collect();

@@ -11,11 +11,6 @@ fn renewal(member: &str, second: i64) -> MemberSighted {
     MemberSighted::Renewed { member: member.into(), at: Some(Timestamp::from_second(second).unwrap()) }
 }
 
-/// A renewal was begun and answered.
-fn renew(standing: &mut Standing, begun: Instant, now: Instant) {
-    standing.renewed(begun, Ok(()), now);
-}
-
 /// The watch shows a renewal of this second that was begun at `begun`.
 fn show_own(standing: &mut Standing, second: i64, begun: Instant) {
     standing.renews(Timestamp::from_second(second).unwrap(), begun);
@@ -27,7 +22,7 @@ fn who_is_alone_does_everything_once_it_knows_that_it_is() {
     let now = Instant::now();
     let mut standing = standing(now);
     assert_eq!(standing.share(now).shards, Shards::NONE);
-    renew(&mut standing, now, now);
+    standing.renewed(now, Ok(()), now);
     assert_eq!(standing.share(now).shards, Shards::NONE, "the others are not known");
     standing.saw(renewal("b", 1), now);
     standing.saw(MemberSighted::Listed, now);
@@ -38,7 +33,7 @@ fn who_is_alone_does_everything_once_it_knows_that_it_is() {
 fn who_comes_second_waits_until_the_first_has_let_go() {
     let now = Instant::now();
     let mut standing = standing(now);
-    renew(&mut standing, now, now);
+    standing.renewed(now, Ok(()), now);
     standing.saw(renewal("a", 1), now);
     standing.saw(MemberSighted::Listed, now);
     assert_eq!(standing.share(now), Share { members: 2, shards: Shards::NONE, until: None });
@@ -55,7 +50,7 @@ fn what_a_dead_member_had_is_taken_over_when_its_lease_is_over_and_of_one_that_l
     standing.saw(renewal("a", 1), now);
     standing.saw(MemberSighted::Listed, now);
     let later = now + Duration::from_secs(5);
-    renew(&mut standing, later - SETTLING, now);
+    standing.renewed(later - SETTLING, Ok(()), now);
     standing.until = Some(later + LEASE);
     standing.renews(Timestamp::from_second(5).unwrap(), later);
     standing.saw(renewal("b", 5), later);
@@ -72,10 +67,10 @@ fn who_was_stopped_for_longer_than_its_lease_owns_nothing_until_it_has_come_back
     let mut standing = standing(now);
     let long_ago = now.checked_sub(LEASE).unwrap();
     standing.saw(MemberSighted::Listed, now);
-    renew(&mut standing, long_ago, now);
+    standing.renewed(long_ago, Ok(()), now);
     assert_eq!(standing.share(now).shards, Shards::NONE);
     standing.saw(renewal("a", 1), now);
-    renew(&mut standing, now, now);
+    standing.renewed(now, Ok(()), now);
     assert_eq!(standing.share(now).shards, Shards::NONE, "it settles as one that comes");
     assert_eq!(standing.share(now + SETTLING).shards, Shards::of("b", &["a"]));
 }
@@ -87,7 +82,7 @@ fn without_the_right_to_leases_it_works_as_if_alone() {
     standing.saw(renewal("a", 1), now);
     standing.saw(MemberSighted::Denied, now);
     assert_eq!(standing.share(now), Share { members: 1, shards: Shards::ALL, until: None });
-    renew(&mut standing, now, now);
+    standing.renewed(now, Ok(()), now);
     assert_eq!(standing.share(now).shards, Shards::ALL, "the right to renew alone shows nobody");
     standing.saw(MemberSighted::Listed, now);
     assert_eq!(standing.share(now).shards, Shards::NONE, "until the others have let go of its share");
@@ -119,7 +114,7 @@ fn nobody_is_dead_because_the_watch_has_gone_silent() {
     show_own(&mut standing, 0, now);
     for second in [2, 4, 6, 8] {
         standing.renews(Timestamp::from_second(second).unwrap(), seconds(second));
-        renew(&mut standing, seconds(second), seconds(second));
+        standing.renewed(seconds(second), Ok(()), seconds(second));
         assert_eq!(standing.share(seconds(second)).members, 2, "{second}");
         assert_eq!(standing.is_deaf(seconds(second)), second >= 6, "{second}");
     }
