@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Semaphore, oneshot};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::cache::Store;
 use crate::cluster::{self, Jobs, Released, Sighting};
@@ -39,7 +39,6 @@ use crate::members::Duty;
 use crate::queue::{self, Overflow, Reader};
 use crate::reply::Replies;
 use crate::rules;
-use crate::telemetry::chain;
 use crate::telemetry::metrics::Metrics;
 use early::ReadEarly;
 pub use tasks::{Successes, successes};
@@ -105,6 +104,8 @@ struct Progress {
     /// As they were listed beside the last look at the Job.
     pods: Option<Vec<Pod>>,
     overflow: Option<Reader>,
+    /// Whether the Job has a queue of its own, where it was seen.
+    overflowed: Option<bool>,
     /// The key of the worker's upload, to be removed when nobody needs it.
     upload: Option<String>,
     /// Since when the result could not be read although the API server answered, or was not needed.
@@ -148,6 +149,7 @@ impl Completion {
             let Some(job) = job.inspect_err(|_| progress.unreadable_since = None)? else {
                 return self.let_go(sighting, progress).await;
             };
+            progress.overflowed = Some(job::overflowed(&job) > 0);
             let Some(ending) = job::ending(&job) else { return Ok(Over::Undone) };
             crash::point("terminal-seen");
             if progress.may_still_change(&ending) {
@@ -169,7 +171,7 @@ impl Completion {
             // Its result may have taken its time, and a member that has come meanwhile waits only for what takes little. Once
             // some are told the rest takes little.
             if progress.answered.is_empty() && !duty.owns(sighting.shard) {
-                return Ok(Over::Left);
+                return Ok(Over::Left(HashSet::new()));
             }
             if !std::mem::replace(&mut progress.started_told, true) && job::attempts(&job) > 0 {
                 self.announce_start(&job).await?;
@@ -216,10 +218,11 @@ impl Completion {
 
     /// What is left when nothing is owed any more: the overflow queue, the worker's upload, and the pods.
     async fn let_go(&self, sighting: &Sighting, progress: &mut Progress) -> Result<Over, Error> {
-        if let Some(reader) = progress.overflow.take()
-            && let Err(error) = reader.finish().await
-        {
-            debug!(job.name = sighting.name, error = chain(&error), "an overflow queue stays until it expires");
+        progress.overflow = None;
+        // Whoever let it go before this one has seen it may have died since.
+        if progress.overflowed.unwrap_or(true) {
+            self.overflow.remove(&sighting.name, &sighting.uid).await?;
+            progress.overflowed = Some(false);
         }
         if let Some(key) = progress.upload.take() {
             self.store.forget_upload(&key).await;

@@ -12,10 +12,10 @@ use tokio::sync::Semaphore;
 use super::join::Joiner;
 use super::known::Known;
 use super::pages::Pages;
-use super::{Clients, Error, ServerTime, Sighted, Sighting, call};
+use super::{Clients, Error, ServerTime, Sighted, Sighting, Target, call};
 use crate::crash;
 use crate::domain::event::JobInfo;
-use crate::domain::job::attempts;
+use crate::domain::job::{attempts, finalizer_index};
 use crate::domain::manifest::OPEN;
 use crate::domain::namespaces::Namespaces;
 use crate::telemetry::metrics::Metrics;
@@ -107,6 +107,12 @@ impl Jobs {
 
     pub async fn get(&self, name: &str) -> Result<Option<Job>, Error> {
         call("get a Job", self.shared.call_timeout, self.reader().get_opt(name)).await
+    }
+
+    /// Whether the Job is there and owes answers. Once it does not it never does again.
+    pub async fn owes(&self, target: &Target) -> Result<bool, Error> {
+        let job = self.get(&target.name).await?;
+        Ok(job.is_some_and(|job| job.metadata.uid.as_ref() == Some(&target.uid) && finalizer_index(&job).is_some()))
     }
 
     /// Deletes an ended Job that stands in the way, if it is still that one.

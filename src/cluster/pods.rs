@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
@@ -38,11 +39,11 @@ impl Jobs {
         Ok(())
     }
 
-    /// Lets go of the pods that outlived their Job's answer: a crash between the two releases leaves
+    /// The pods that outlived their Job's answer, each with that Job's name and uid: a crash between the two releases leaves
     /// some behind, and nothing else would ever come back to them. `open` are the Jobs that owe answers;
     /// a pod of another one may still be of a Job that is younger than that list.
-    pub async fn release_orphans(&self, open: &HashSet<String>) -> Result<usize, Error> {
-        let mut released = 0;
+    pub async fn orphans(&self, open: &HashSet<String>) -> Result<Vec<(OwnerReference, Pod)>, Error> {
+        let mut orphans = Vec::new();
         let mut pages = Pages::of(self.pod_reader(), "list pods", &open_selector(), self.shared.call_timeout);
         while let Some(pods) = pages.next().await? {
             for pod in pods {
@@ -50,19 +51,18 @@ impl Jobs {
                     // Its result is not its own to keep.
                     continue;
                 }
-                let owners = pod.metadata.owner_references.iter().flatten();
-                let Some(owner) = owners.into_iter().find(|owner| owner.kind == "Job" && !open.contains(&owner.uid))
+                let mut owners = pod.metadata.owner_references.iter().flatten();
+                let Some(owner) = owners.find(|owner| owner.kind == "Job" && !open.contains(&owner.uid)).cloned()
                 else {
                     continue;
                 };
                 let job = self.get(&owner.name).await?.filter(|job| job.metadata.uid.as_ref() == Some(&owner.uid));
                 if job.is_none_or(|job| job_finalizer_index(&job).is_none()) {
-                    self.release_pod(pod).await?;
-                    released += 1;
+                    orphans.push((owner, pod));
                 }
             }
         }
-        Ok(released)
+        Ok(orphans)
     }
 
     /// Our finalizer, and no other, is taken off. The list is not ours alone, so its place is tested.

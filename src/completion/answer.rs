@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use tracing::error;
@@ -41,7 +41,7 @@ impl Completion {
         Ok(())
     }
 
-    /// Tells everyone who was not told yet, and remembers it.
+    /// Tells everyone who was not told yet, and remembers it, also of those who were told before one could not be.
     pub(super) async fn answer(
         &self,
         job: &Job,
@@ -54,15 +54,26 @@ impl Completion {
         let is_new = |waiter: &Waiter| !answered.contains(&claimed(waiter)) && seen.insert(claimed(waiter));
         let new: Vec<_> = waiters.into_iter().filter(is_new).collect();
         let key = job::key(job);
-        let mut answers = Vec::new();
+        let (mut answers, mut failed) = (Vec::new(), None);
         for some in new.chunks(AT_ONCE) {
-            let states = try_join_all(some.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await?;
-            answers.extend(some.iter().zip(states).filter_map(|(waiter, state)| Some((waiter, state?))));
+            let states = join_all(some.iter().map(|waiter| self.tell(job, told, key.as_ref(), waiter))).await;
+            for (waiter, state) in some.iter().zip(states) {
+                match state {
+                    Ok(state) => answers.extend(state.map(|state| (waiter, state))),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if failed.is_some() {
+                break;
+            }
         }
         if !answers.is_empty() {
             self.store.record_answers(&answers).await;
         }
         answered.extend(answers.iter().map(|(waiter, _)| claimed(waiter)));
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         // Not waited for here, in a place that other completions need.
         match new.len() - answers.len() {
             0 => Ok(()),

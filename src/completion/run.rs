@@ -1,6 +1,7 @@
 //! When Jobs are completed: those of this member's shards that the watch sees or that a regular look over
 //! finds, each by one task at a time, tried until it is done.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tracing::{info, warn};
 
 use super::tasks::{Successes, Tasks};
 use super::worklist::Over;
-use super::{Completion, Progress};
+use super::{Completion, Error, Progress};
 use crate::backoff::Backoff;
 use crate::cluster::{Jobs, Sighted, Sighting};
 use crate::members::Duty;
@@ -80,7 +81,7 @@ impl Completion {
     pub(super) async fn survey(self: Arc<Self>, orphans: bool) -> Vec<Sighting> {
         let mut all = Vec::new();
         for jobs in self.jobs.everywhere() {
-            all.extend(survey(&jobs, orphans).await);
+            all.extend(self.look_over(&jobs, orphans).await);
         }
         all
     }
@@ -98,7 +99,7 @@ impl Completion {
             let tried = {
                 let _at_work = self.at_work.acquire().await.expect("the semaphore is never closed");
                 if stop.is_cancelled() || !duty.owns(sighting.shard) {
-                    return Over::Left;
+                    return Over::Left(progress.answered);
                 }
                 self.complete(&sighting, &mut progress, &duty).await
             };
@@ -109,27 +110,37 @@ impl Completion {
             warn!(job.name = sighting.name, error = chain(&error), "completion failed; trying again");
             tokio::select! {
                 () = backoff.wait() => {}
-                () = stop.cancelled() => return Over::Left,
+                () = stop.cancelled() => return Over::Left(progress.answered),
             }
         }
     }
-}
-
-async fn survey(jobs: &Jobs, orphans: bool) -> Vec<Sighting> {
-    let (open, ended) = match jobs.open().await {
-        Ok(found) => found,
-        Err(error) => {
-            warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the open Jobs");
-            return Vec::new();
+    async fn look_over(&self, jobs: &Jobs, orphans: bool) -> Vec<Sighting> {
+        let (open, ended) = match jobs.open().await {
+            Ok(found) => found,
+            Err(error) => {
+                warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the open Jobs");
+                return Vec::new();
+            }
+        };
+        if !orphans {
+            return ended;
         }
-    };
-    if !orphans {
-        return ended;
+        match self.let_orphans_go(jobs, &open).await {
+            Ok(0) => {}
+            Ok(released) => info!(released, "released pods that outlived their Job's answer"),
+            Err(error) => warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the pods"),
+        }
+        ended
     }
-    match jobs.release_orphans(&open).await {
-        Ok(0) => {}
-        Ok(released) => info!(released, "released pods that outlived their Job's answer"),
-        Err(error) => warn!(error = chain(&error), namespace = jobs.namespace(), "cannot look over the pods"),
+
+    /// What a crash has left of answered Jobs, in the order in which it is let go.
+    async fn let_orphans_go(&self, jobs: &Jobs, open: &HashSet<String>) -> Result<usize, Error> {
+        let orphans = jobs.orphans(open).await?;
+        let released = orphans.len();
+        for (job, pod) in orphans {
+            self.overflow.remove(&job.name, &job.uid).await?;
+            jobs.release_pods(vec![pod]).await?;
+        }
+        Ok(released)
     }
-    ended
 }

@@ -109,7 +109,7 @@ impl Tasks {
     fn complete(&mut self, uid: &str, progress: Progress) {
         let Some(sighting) = self.list.due(uid, &self.duty).cloned() else { return };
         let (started_told, reading) = (self.list.is_started(uid), self.list.take_reading(uid));
-        let progress = Progress { started_told, reading, ..progress };
+        let progress = Progress { started_told, reading, answered: self.list.take_told(uid), ..progress };
         let finish = Arc::clone(&self.completion).finish(sighting, progress, self.duty.clone(), self.stop.clone());
         self.list.begun(uid, self.completions.spawn(finish).id());
     }
@@ -117,8 +117,8 @@ impl Tasks {
     pub(super) fn is_over(&mut self, done: Result<(Id, Over), JoinError>) {
         match done {
             // Its shard went to another member; it may have come back meanwhile.
-            Ok((task, Over::Left)) => {
-                if let Some(uid) = self.list.finished(task, Over::Left) {
+            Ok((task, over @ Over::Left(_))) => {
+                if let Some(uid) = self.list.finished(task, over) {
                     self.complete(&uid, Progress::default());
                 }
             }

@@ -6,6 +6,7 @@ use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::oneshot;
 use tokio::task::Id;
 
+use super::Claimed;
 use super::early::{Awaited, ReadEarly};
 use crate::cluster::{Sighted, Sighting};
 use crate::domain::job;
@@ -28,6 +29,8 @@ pub(super) struct Worklist {
     /// Namespaces whose list is being read: what it shows may be older than what was seen before.
     listing: HashSet<String>,
     answered: Answered,
+    /// By uid: those whom completions told that were left half done.
+    told: HashMap<String, HashSet<Claimed>>,
 }
 
 /// What is known of a Job that owes answers.
@@ -55,12 +58,12 @@ struct Answered {
 }
 
 /// How a task was over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Over {
     /// Its Job owes nothing any more.
     Done,
-    /// Whoever owns it next goes on.
-    Left,
+    /// Whoever owns it next goes on; those who were told are not told again where that is this member.
+    Left(HashSet<Claimed>),
     /// It panicked, or its Job has not ended after all: the next event or look over comes back to it.
     Undone,
 }
@@ -82,13 +85,19 @@ impl Worklist {
                 self.open.remove(&uid);
                 self.ended.remove(&uid);
                 self.started.remove(&uid);
+                self.told.remove(&uid);
             }
             Sighted::Relisting { namespace } => {
                 self.listing.insert(namespace.clone());
                 self.open.retain(|_, open| open.namespace.as_ref() != Some(&namespace));
                 self.ended.retain(|_, sighting| sighting.namespace != namespace);
             }
-            Sighted::Listed { namespace, .. } => drop(self.listing.remove(&namespace)),
+            Sighted::Listed { namespace, .. } => {
+                self.listing.remove(&namespace);
+                if self.listing.is_empty() {
+                    self.told.retain(|uid, _| self.open.contains_key(uid));
+                }
+            }
         }
         News::None
     }
@@ -137,6 +146,11 @@ impl Worklist {
         }
     }
 
+    /// Whom an earlier completion of the Job has told here.
+    pub(super) fn take_told(&mut self, uid: &str) -> HashSet<Claimed> {
+        self.told.remove(uid).unwrap_or_default()
+    }
+
     /// Follows a look over all of them. One that is another member's may have been let go meanwhile, and nothing would tell
     /// of that a second time; if its shard comes here, it is looked for anew.
     pub(super) fn found(&mut self, ended: Vec<Sighting>, duty: &Duty) {
@@ -173,13 +187,20 @@ impl Worklist {
     pub(super) fn finished(&mut self, task: Id, over: Over) -> Option<String> {
         let uid = self.tasks.remove(&task)?;
         self.busy.remove(&uid);
-        if over != Over::Left {
-            self.ended.remove(&uid);
-        }
-        if over == Over::Done {
-            self.answered.remember(uid.clone());
-            // Its end may have come while the watch was listing, which says nothing of what is gone.
-            self.started.remove(&uid);
+        match over {
+            Over::Left(told) => {
+                let may_come_back = self.open.contains_key(&uid) || !self.listing.is_empty();
+                if may_come_back && !told.is_empty() {
+                    self.told.insert(uid.clone(), told);
+                }
+            }
+            Over::Undone => drop(self.ended.remove(&uid)),
+            Over::Done => {
+                self.ended.remove(&uid);
+                self.answered.remember(uid.clone());
+                // Its end may have come while the watch was listing, which says nothing of what is gone.
+                self.started.remove(&uid);
+            }
         }
         Some(uid)
     }

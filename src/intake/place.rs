@@ -256,10 +256,14 @@ impl Intake {
     }
 
     /// To the Job's own queue, and then onto the Job that there is one more: [`Placement::Joined`]. Unless the Job has
-    /// ended meanwhile: then the request starts over, and nobody reads the copy.
+    /// ended meanwhile: then the request starts over, and nobody reads the copy, which goes with its queue.
     pub(super) async fn overflow(&self, waiter: &Waiter, target: Target) -> Result<Placement, Unplaced> {
         self.overflow.add(&target.name, &target.uid, waiter).await?;
-        Ok(self.jobs.mark_overflow(target).await?)
+        let placement = self.jobs.mark_overflow(target.clone()).await?;
+        if placement == Placement::Moved && !self.jobs.of(Some(&target.namespace)).owes(&target).await? {
+            self.overflow.remove(&target.name, &target.uid).await?;
+        }
+        Ok(placement)
     }
 
     /// Waits until it is known whether the request has come to stand on a Job, which answers it then. Nothing is begun for it

@@ -2,7 +2,8 @@
 //!
 //! The order makes it safe: publish here, confirm, and only then mark the Job. A completion that has
 //! looked already finds its Job changed and looks again. The queue is named after the Job's uid too,
-//! so that the next Job of the same key shares nothing with it. A waiter carries the broker-validated name of the
+//! so that the next Job of the same key shares nothing with it. Whoever finds that its Job owes nothing any more removes it.
+//! A waiter carries the broker-validated name of the
 //! dispatcher's own user, as a request in a lane does. One without it is of anybody, or of a dispatcher that did not
 //! sign yet: the reader's caller judges it by whom it is from and where its answer is to go.
 
@@ -24,8 +25,7 @@ use crate::config::Amqp;
 use crate::domain::waiter::Waiter;
 use crate::telemetry::chain;
 
-/// A completion removes its queue. One that is never completed, or was left by a request whose Job had
-/// just ended, goes after 30 days.
+/// One whose Job was deleted by somebody else while nobody of it was left goes after 30 days.
 const EXPIRES_MILLISECONDS: i64 = 30 * 24 * 3600 * 1000;
 /// How many queues are remembered as declared.
 const REMEMBERED: usize = 1024;
@@ -41,8 +41,8 @@ pub struct Overflow {
     declared: Mutex<HashSet<String>>,
 }
 
-/// Reads the waiters of one Job. What was read stays on the queue until [`Reader::finish`]; a reader that
-/// is dropped gives it back.
+/// Reads the waiters of one Job. What was read stays on the queue until that is removed; a reader that is dropped gives it
+/// back.
 pub struct Reader {
     queue: String,
     user: String,
@@ -111,6 +111,21 @@ impl Overflow {
         Ok(Reader { queue, user: self.user.clone(), connection, channel, got: 0, count: 0 })
     }
 
+    /// Removes the queue of a Job that owes nothing any more, if it has one: what was put there since that was read is a copy,
+    /// whose request finds the Job changed. The next one who puts something there anew comes to the same, and removes it again.
+    pub async fn remove(&self, job: &str, uid: &str) -> Result<(), Error> {
+        let queue = queue_name(job, uid);
+        self.declared.lock().await.remove(&queue);
+        let connection = self.connect().await?;
+        let delete = async {
+            let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
+            let deleted = channel.queue_delete(short(&queue)?, QueueDeleteOptions::default());
+            call("delete a queue", CALL_TIMEOUT, deleted).await.map(|_| channel)
+        };
+        let _channel = ending(&connection, delete).await?;
+        call("close the connection", CALL_TIMEOUT, connection.close(200, short("done")?)).await
+    }
+
     async fn connect(&self) -> Result<Connection, Error> {
         connect(&self.config.url, Purpose::Consume, &self.name, self.config.connect_timeout).await
     }
@@ -172,13 +187,6 @@ impl Reader {
     /// How many were read so far.
     pub fn count(&self) -> u64 {
         self.count
-    }
-
-    /// Removes the queue of a Job that was released: whoever comes now finds the Job changed.
-    pub async fn finish(self) -> Result<(), Error> {
-        let deleted = self.channel.queue_delete(short(&self.queue)?, QueueDeleteOptions::default());
-        call("delete a queue", CALL_TIMEOUT, deleted).await?;
-        call("close the connection", CALL_TIMEOUT, self.connection.close(200, short("done")?)).await
     }
 }
 

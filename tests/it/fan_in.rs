@@ -280,3 +280,43 @@ async fn nobody_is_sent_after_a_full_job_that_is_gone() {
     assert!(!world.broker.queues().contains(&queue), "nobody reads what is there");
     world.settled().await;
 }
+
+/// The mark for it comes when the Job has been answered and let go: it starts over, and nobody reads the copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_in_the_queue_of_a_job_that_was_let_go_meanwhile_goes_with_that_queue() {
+    let world = World::new("fan-in-copy").await;
+    let recorder = world.recorder();
+    let proxy = ApiProxy::start(&world).await;
+    let dispatcher = world.dispatcher_in(&proxy.environment(), &["kubernetes.call_timeout=60s"]).await;
+    let mut producer = world.producer().await;
+    let mut owed: HashSet<_> = producer.send_many((0..256).map(|_| failing())).await.into_iter().collect();
+    eventually("all but the first have joined", async || {
+        (dispatcher.metric("jobquay_jobs_joined_total", "") >= 255.0).then_some(())
+    })
+    .await;
+    proxy.fault(Calls::JobPatches, Fault::Slow(Duration::from_secs(25)), 1);
+    owed.insert(producer.send(failing()).await);
+    let is_there = |queues: Vec<String>| queues.iter().any(|queue| queue.starts_with("jobquay.waiters."));
+    eventually("it is in the Job's queue", async || is_there(world.broker.queues()).then_some(())).await;
+    let events = all_answers(&mut producer, &owed).await;
+    assert_eq!((proxy.heal(), events.len(), recorder.jobs()), (1, 257, 2), "the mark; each once; one was too late");
+    assert!(!is_there(world.broker.queues()), "nobody reads what is there");
+    world.settled().await;
+}
+
+/// Those in the queue are told by then, and nobody comes back to a Job that owes nothing any more: its pods lead there.
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_of_a_full_job_goes_also_where_a_crash_came_between_the_two() {
+    let world = World::new("fan-in-crash").await;
+    let mut struck = world.dispatcher_in(&[("JOBQUAY_CRASH", "finalizer-removed:1:abort")], &[]).await;
+    let mut producer = world.producer().await;
+    let owed: HashSet<_> = producer.send_many((0..300).map(|_| failing())).await.into_iter().collect();
+    let (_, queue) = overflowing(&world, &struck).await;
+    assert_eq!(all_answers(&mut producer, &owed).await.len(), 300);
+    struck.ended().await;
+    assert!(world.broker.queues().contains(&queue));
+    let _next = world.dispatcher().await;
+    eventually("it is gone", async || (!world.broker.queues().contains(&queue)).then_some(())).await;
+    world.settled().await;
+}

@@ -31,7 +31,7 @@ async fn a_job_is_due_once_where_its_shard_is_owned_and_again_when_it_was_left_u
     let first = task().await;
     list.begun("u", first);
     assert!(list.due("u", &ours).is_none(), "a task is at it");
-    assert_eq!(list.finished(first, Over::Left).as_deref(), Some("u"));
+    assert_eq!(list.finished(first, Over::Left(HashSet::new())).as_deref(), Some("u"));
     assert!(list.due("u", &ours).is_some());
     let second = task().await;
     list.begun("u", second);
@@ -50,6 +50,36 @@ async fn a_job_that_was_left_undone_here_is_taken_up_again_when_it_is_seen() {
     list.finished(task, Over::Undone);
     assert!(matches!(list.see(seen("u", true), &ours), News::Ended(..)));
     assert!(list.due("u", &ours).is_some());
+}
+
+#[tokio::test]
+async fn whom_a_completion_has_told_is_known_when_its_shard_comes_back_and_goes_with_its_job() {
+    let (ours, mut list) = (Duty::of(1), Worklist::default());
+    let told = || HashSet::from([("w".to_owned(), jiff::Timestamp::UNIX_EPOCH)]);
+    let left = async |list: &mut Worklist| {
+        let task = task().await;
+        list.begun("u", task);
+        list.finished(task, Over::Left(told()));
+    };
+    list.see(seen("u", true), &ours);
+    left(&mut list).await;
+    assert_eq!((list.take_told("u"), list.take_told("u")), (told(), HashSet::new()));
+    // A list that still shows it changes nothing, and one that does not is the end of it.
+    left(&mut list).await;
+    list.see(Sighted::Relisting { namespace: "work".into() }, &ours);
+    list.see(seen("u", true), &ours);
+    list.see(Sighted::Listed { namespace: "work".into(), all: true }, &ours);
+    assert_eq!(list.take_told("u"), told());
+    list.see(Sighted::Relisting { namespace: "work".into() }, &ours);
+    left(&mut list).await;
+    list.see(Sighted::Listed { namespace: "work".into(), all: true }, &ours);
+    assert!(list.told.is_empty());
+    list.see(seen("u", true), &ours);
+    left(&mut list).await;
+    list.see(Sighted::Closed { uid: "u".into() }, &ours);
+    assert!(list.told.is_empty());
+    left(&mut list).await;
+    assert!(list.told.is_empty(), "it is gone");
 }
 
 #[test]
