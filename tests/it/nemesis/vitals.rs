@@ -104,9 +104,10 @@ impl Bounds {
     }
 }
 
-/// Whether hits have come to take longer, by how long they took in each quarter of a run.
-pub(super) fn drift(hits: &[Duration; 4]) -> Option<String> {
-    (hits[3] > NO_DRIFT && hits[3] > hits[1] * DRIFT).then(|| format!("hits by quarter {hits:?}"))
+/// Whether hits have come to take longer, by how long they took in each quarter of a long run; one without any says nothing.
+pub(super) fn drift(hits: &[Option<Duration>; 4]) -> Option<String> {
+    let drifts = |early: Duration, late: Duration| late > NO_DRIFT && late > early * DRIFT;
+    hits[1].zip(hits[3]).is_none_or(|(early, late)| drifts(early, late)).then(|| format!("hits by quarter {hits:?}"))
 }
 
 /// KiB a second, by least squares.
@@ -179,10 +180,11 @@ mod tests {
 
     #[test]
     fn hits_that_come_to_take_more_than_four_times_as_long_have_drifted_unless_they_are_quick_still() {
-        let quarters = |early: u64, late: u64| [900, early, early, late].map(Duration::from_millis);
+        let quarters = |early: u64, late: u64| [900, early, early, late].map(Duration::from_millis).map(Some);
         assert!(drift(&quarters(100, 401)).is_some_and(|what| what.contains("401ms")));
         assert_eq!(drift(&quarters(100, 400)), None);
         assert_eq!(drift(&quarters(10, 250)), None);
         assert!(drift(&quarters(10, 251)).is_some());
+        assert!(drift(&[None, None, None, Some(Duration::ZERO)]).is_some(), "nothing to compare with");
     }
 }

@@ -47,7 +47,7 @@ impl History {
     }
 
     /// How long hits took in each quarter of the run, in the median: it shows a slow decline.
-    pub(crate) fn hits_by_quarter(&self) -> [Duration; 4] {
+    pub(crate) fn hits_by_quarter(&self) -> [Option<Duration>; 4] {
         let length = self.requests.iter().map(|asked| asked.at).max().unwrap_or_default();
         let asked: HashMap<_, _> = self.requests.iter().map(|asked| (asked.id.as_str(), asked.at)).collect();
         let hits = self.events.iter().filter(|told| told.served_by == "cache");
@@ -58,7 +58,7 @@ impl History {
             let within = length * quarter / 4..=length * (quarter + 1) / 4;
             let mut some: Vec<_> = waits.iter().filter(|(at, _)| within.contains(at)).map(|(_, wait)| *wait).collect();
             some.sort();
-            some.get(some.len() / 2).copied().unwrap_or_default()
+            some.get(some.len() / 2).copied()
         })
     }
 
