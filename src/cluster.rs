@@ -29,6 +29,8 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use crate::domain::refusal;
+
 pub use cancel::Withdrawn;
 pub use client::{Clients, Origin};
 pub use jobs::Jobs;
@@ -130,24 +132,18 @@ impl Error {
         *action == jobs::CREATE && self.is_undecided()
     }
 
-    /// What the API server says against a Job that it will not create, now or later. Not our own missing
-    /// rights and not a missing namespace, which an operator can mend, nor a quota, which runs empty
-    /// and fills again, nor that the API server has not loaded its policies and namespaces since it began.
+    /// What the API server says against a Job that it will not create, now or later; nor is a missing namespace that, which an
+    /// operator can mend.
     pub fn denial(&self) -> Option<&str> {
         let status = self.status()?;
         let refused = matches!(status.code, 400 | 403 | 405 | 413 | 415 | 422);
-        let says = |words: &str| status.message.contains(words);
-        let lacks_right = says("User \"") && says("\" cannot ");
-        let begins = says("not yet ready to handle request");
-        let passes = lacks_right || begins || says("is being terminated") || self.quota().is_some();
-        (refused && !passes).then_some(status.message.as_str())
+        (refused && !refusal::passes(&status.message)).then_some(status.message.as_str())
     }
 
     /// What the API server says where a quota leaves no room, or was not accounted for yet.
     pub fn quota(&self) -> Option<&str> {
         let status = self.status().filter(|status| status.code == 403)?;
-        let says = |words: &str| status.message.contains(words);
-        (says("exceeded quota") || says("status unknown for quota")).then_some(status.message.as_str())
+        refusal::is_quota(&status.message).then_some(status.message.as_str())
     }
 
     /// The API server's words, where it said any.

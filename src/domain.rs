@@ -24,6 +24,7 @@ pub mod namespaces;
 pub mod outcome;
 pub mod overdue;
 pub mod policy;
+pub mod refusal;
 pub mod rejection;
 pub mod request;
 pub mod rules;

@@ -16,8 +16,10 @@ pub enum Withdrawn {
     Cancelled,
     /// It was marked before: by somebody else, who tells it so, or by a call that had no answer.
     Already,
-    /// The Job has come to its end, which may be that all were cancelled, or the waiter is not on it.
+    /// The Job had come to its end before, and this waiter with it.
     TooLate,
+    /// The Job is gone, or is another one: nothing there says how it ended, which may have been by this wish.
+    Gone,
 }
 
 impl Jobs {
@@ -25,10 +27,10 @@ impl Jobs {
     pub async fn withdraw(&self, job: &str, waiter: &Waiter, reason: &str) -> Result<Withdrawn, Error> {
         let mut marked_here = false;
         loop {
-            let Some(job) = self.get(job).await? else { return Ok(Withdrawn::TooLate) };
+            let Some(job) = self.get(job).await? else { return Ok(Withdrawn::Gone) };
             let (waiters, _) = job::waiters(&job);
             let own = waiters.into_iter().find(|own| own.id() == waiter.id());
-            let Some(own) = own else { return Ok(Withdrawn::TooLate) };
+            let Some(own) = own else { return Ok(Withdrawn::Gone) };
             let already = own.cancelled.is_some();
             if !already && (job::finalizer_index(&job).is_none() || job::ending(&job).is_some()) {
                 return Ok(Withdrawn::TooLate);

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::job;
 use super::outcome::FailureCode;
+use super::refusal;
 use super::template::Limits;
 
 /// A Job without any pod for so long is asked why.
@@ -218,12 +219,16 @@ impl Overdue {
     }
 }
 
-/// What keeps a Job from having pods, if it will not pass: a denial, other than by a quota.
+/// What keeps a Job from having pods, if it will not pass.
 pub fn denial(events: &[Told]) -> Option<GivenUp> {
     let told = events.iter().rev().find(|told| told.tells(Kind::NoPod))?;
     let code = Kind::NoPod.code(Some(told));
     let message = shortened(format!("its pod was denied: {}", told.message));
-    (code == FailureCode::StartDenied).then(|| GivenUp { code, reason: told.reason.clone(), message })
+    (code == FailureCode::StartDenied && !refusal::passes(&told.message)).then(|| GivenUp {
+        code,
+        reason: told.reason.clone(),
+        message,
+    })
 }
 
 impl Told {

@@ -66,10 +66,10 @@ impl Intake {
             let withdrawn = self.patiently(CANCEL, || jobs.withdraw(&job, &waiter, reason)).await?;
             outcome = match withdrawn {
                 Withdrawn::Cancelled | Withdrawn::Already => CANCELLED,
-                // Its end may have been this cancellation, by a call that had no answer: then the Job was let go
-                // after its waiter was told so, and that is on record.
-                Withdrawn::TooLate if self.store.was_told(&waiter, State::Cancelled).await => CANCELLED,
                 Withdrawn::TooLate => FINISHED,
+                // It was let go after its waiters were told, and that is on record, where Redis has it still.
+                Withdrawn::Gone if self.store.was_told(&waiter, State::Cancelled).await => CANCELLED,
+                Withdrawn::Gone => outcome,
             };
             if self.owes_cancelled(withdrawn, &waiter).await {
                 self.answer(waiter, Verdict::Cancelled { reason }).await?;
@@ -112,7 +112,7 @@ impl Intake {
         match withdrawn {
             Withdrawn::Cancelled => true,
             Withdrawn::Already => !self.store.is_answered_by(waiter, Instant::now() + ANSWERING).await,
-            Withdrawn::TooLate => false,
+            Withdrawn::TooLate | Withdrawn::Gone => false,
         }
     }
 

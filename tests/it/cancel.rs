@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::api_proxy::{ApiProxy, Calls, Fault};
 use crate::support::{Event, Producer, Request, World, eventually};
 
 fn script(text: &str) -> Request {
@@ -195,4 +196,27 @@ async fn progress_is_told_to_those_who_want_it_and_always_on_the_exchange() {
     for state in ["accepted", "started", "succeeded"] {
         assert_eq!(keys.iter().filter(|key| **key == format!("job.{state}.script")).count(), 2, "{keys:?}");
     }
+}
+
+/// It is looked for on its Job, found, and gone a moment later: nobody knows any more whether an earlier try has cancelled it.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_request_whose_job_goes_while_it_is_looked_at_it_is_not_said_that_it_had_finished() {
+    let world = World::new("cancel-gone").await;
+    let proxy = ApiProxy::start(&world).await;
+    let _dispatcher = world.dispatcher_in(&proxy.environment(), &["kubernetes.call_timeout=30s"]).await;
+    let mut producer = world.producer().await;
+    let id = producer.send(script("sleep 4; exit 1")).await;
+    world.running_pod().await;
+    let name = world.the_job().await.metadata.name.unwrap_or_default();
+    // What lists the Jobs passes; the look at the one that it finds takes its time.
+    proxy.fault(Calls::JobLists, Fault::Slow(Duration::ZERO), 1);
+    proxy.fault(Calls::Gets, Fault::Slow(Duration::from_secs(12)), 1);
+    let cancellation = producer.send(cancel(&id)).await;
+    assert_eq!(producer.event().await.state(), "failed");
+    world.settled().await;
+    world.jobs().delete(&name, &kube::api::DeleteParams::background()).await.expect("a delete");
+    let answer = producer.event().await;
+    assert_eq!((answer.request_id(), &answer.result("json")["outcome"]), (cancellation.as_str(), &json!("awaited")));
+    assert_eq!(proxy.heal(), 2);
+    world.settled().await;
 }

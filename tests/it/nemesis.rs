@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
         let broken = history.judge(&budget);
         // While there is somebody who lets go.
         world.settled().await;
-        let held = replicas.judge(seed).await;
+        let held = replicas.judge(seed, length).await;
         drop(edges);
         // The few hits of a short run are those of the faults that they meet.
         let drift = (length >= LONG).then(|| vitals::drift(&hits)).flatten();

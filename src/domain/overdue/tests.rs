@@ -82,6 +82,9 @@ fn events_tell_what_a_status_does_not() {
         assert_eq!(code_at(&[], 300, &events), Some(code), "{message}");
         assert_eq!(denial(&events).is_some(), code == FailureCode::StartDenied, "{message}");
     }
+    // As an API server says that has just begun: it takes the pod a moment later.
+    let begins = [told("FailedCreate", "pods \"p\" is forbidden: not yet ready to handle request")];
+    assert!(denial(&begins).is_none());
     assert_eq!(judge(&started(), &[], at(5)), Judgement::InTime(Some(at(10))));
     assert_eq!(judge(&started(), &[], at(10)), Judgement::Odd { until: at(300) });
 }

@@ -146,3 +146,25 @@ fn an_answer_that_waited_in_its_queue_while_the_broker_was_away_is_clean() {
     made.history.faults[0].struck = Struck::Cluster;
     broken(&made, Invariant::I7, "was let go before b was told");
 }
+
+#[test]
+fn a_copy_in_the_queue_of_a_job_that_was_let_go_is_nothing_that_was_left_where_somebody_died() {
+    let mut made = good();
+    let uid = made.history.jobs[0].uid.clone();
+    made.history.left.push(format!("1 messages in jobquay.waiters.jq-load-k.{uid}"));
+    broken(&made, Invariant::I9, "left over");
+    made.fault();
+    kept(&made, &Budget::of(0, 0));
+    made.history.left = vec!["1 messages in jobquay.waiters.jq-load-k.another".into()];
+    broken(&made, Invariant::I9, "left over");
+}
+
+#[test]
+fn what_is_in_the_queue_of_a_job_that_owes_answers_is_left_over() {
+    let mut made = Made::default();
+    made.ask("r", run(work("k")));
+    made.create("u", "k", "r");
+    made.fault();
+    made.history.left.push("1 messages in jobquay.waiters.jq-load-k.u".into());
+    broken(&made, Invariant::I9, "left over");
+}

@@ -125,14 +125,14 @@ impl<'a> Replicas<'a> {
     }
 
     /// Who has not ended, and what those that run hold too much of when all is over, beside what the first held early.
-    pub(super) async fn judge(self, seed: u64) -> Option<String> {
+    pub(super) async fn judge(self, seed: u64, length: Duration) -> Option<String> {
         let Self { world, running, leaving, vitals, .. } = self;
         let running = running.into_inner().expect("nobody panics with it");
         let left = leaving.into_inner().expect("nobody panics with it").join_all().await;
         println!("seed {seed}: {} replicas were to end", left.len());
         let mut wrong: Vec<_> = left.into_iter().flatten().collect();
         wrong.extend(consumers(world).await);
-        wrong.extend(vitals.into_inner().expect("nobody panics with it").judge(seed, &running).await);
+        wrong.extend(vitals.into_inner().expect("nobody panics with it").judge(seed, length, &running).await);
         (!wrong.is_empty()).then(|| wrong.join("\n"))
     }
 }
