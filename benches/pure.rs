@@ -89,6 +89,7 @@ impl Ready {
         let now = Timestamp::now();
         let entry = Entry {
             key: plan.key,
+            template: None,
             job: JobInfo {
                 namespace: "work".to_owned(),
                 name: plan.name(),

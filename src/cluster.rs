@@ -10,6 +10,7 @@ mod client;
 mod jobs;
 mod join;
 mod known;
+mod live_log;
 mod log;
 mod mark;
 mod marks;

@@ -21,7 +21,7 @@ pub use layers::{Layered, Source};
 pub use secret::{SecretText, SecretUrl};
 pub use sections::{
     Amqp, Cache, Events, Http, Inline, Intake, JobLimits, Kubernetes, Log, LogFormat, Members, PolicyFile, Replies,
-    Results, Shutdown, Templates, Topology,
+    Results, Shutdown, Status, Templates, Topology,
 };
 
 use crate::domain::manifest::InlineDefaults;
@@ -62,6 +62,7 @@ pub struct Config {
     pub lanes: BTreeMap<String, NonZeroU32>,
     pub members: Members,
     pub inline: Inline,
+    pub status: Status,
     pub log: Log,
     pub shutdown: Shutdown,
 }

@@ -29,6 +29,7 @@ pub mod rejection;
 pub mod request;
 pub mod rules;
 pub mod shards;
+pub mod status;
 pub mod template;
 pub mod texts;
 pub mod trial;

@@ -1,24 +1,51 @@
-//! Health, metrics and version, for probes and people.
+//! Health, metrics and version for probes; and for people where requests are, what is kept and queued, and what can be done
+//! about it.
+//!
+//! It asks the edges as anybody would, and holds nothing up: a dispatcher is none the slower for it.
+
+mod access;
+mod asking;
+mod cache;
+mod following;
+mod logs;
+mod openapi;
+mod problem;
+mod queues;
+mod requests;
+mod system;
+mod templates;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::cache::Store;
 use crate::domain::key::RequestKey;
 use crate::domain::shards::SHARDS;
+use crate::intake::Intake;
+use crate::queue::Inspection;
+use crate::rules;
+use crate::slots::Slots;
+use crate::status::Lookout;
 use crate::telemetry::health::{Health, ShareOfWork};
 use crate::telemetry::metrics::Exposition;
+
+pub use access::Access;
+pub use openapi::openapi;
+use problem::Problem;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,6 +60,28 @@ pub struct Pages {
     pub store: Arc<Store>,
     /// Whether results are served: only where an operator has said under which address.
     pub serves_results: bool,
+    pub lookout: Lookout,
+    pub access: Access,
+    /// Gone once the process drains.
+    pub intake: Weak<Intake>,
+    pub rules: rules::Current,
+    pub slots: Slots,
+    pub inspection: Inspection,
+    pub instance: String,
+    pub followers: Arc<Semaphore>,
+    /// Whoever still reads then is cut off.
+    pub closed: CancellationToken,
+}
+
+impl Pages {
+    /// How many may follow something at a time.
+    pub fn followers() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(following::FOLLOWERS))
+    }
+
+    fn intake(&self) -> Result<Arc<Intake>, Problem> {
+        self.intake.upgrade().ok_or_else(|| Problem::unavailable("this dispatcher stops; ask another one"))
+    }
 }
 
 /// Takes the port, so that one that is taken ends the start and not a task later.
@@ -42,22 +91,52 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) {
-    let serves_results = pages.serves_results;
+    let pages = Arc::new(pages);
     let mut router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/version", get(version));
-    if serves_results {
+    if pages.serves_results {
         router = router.route("/api/v1/results/{key}", get(result));
     }
+    let router = router.merge(api().layer(from_fn_with_state(Arc::clone(&pages), access::guard)));
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving health and metrics");
     }
-    let served =
-        axum::serve(listener, router.with_state(Arc::new(pages))).with_graceful_shutdown(stop.cancelled_owned());
+    let service = router.with_state(pages).into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
     // A listener that is open does not fail as a whole; errors of connections end these connections.
     let _ = served.await;
+}
+
+/// What needs a role.
+fn api() -> Router<Arc<Pages>> {
+    Router::new()
+        .route("/api/v1/requests", get(requests::list).post(asking::submit))
+        .route("/api/v1/requests/{id}", get(requests::one))
+        .route("/api/v1/requests/{id}/events", get(following::events))
+        .route("/api/v1/requests/{id}/logs", get(logs::read))
+        .route("/api/v1/requests/{id}/cancel", post(asking::cancel))
+        .route("/api/v1/requests/{id}/retry", post(asking::retry))
+        .route("/api/v1/cache", get(cache::shares).delete(cache::remove_all))
+        .route("/api/v1/cache/{key}", get(cache::one).delete(cache::remove))
+        .route("/api/v1/templates", get(templates::list))
+        .route("/api/v1/templates/{name}", get(templates::one))
+        .route("/api/v1/templates/{name}/render", post(templates::render))
+        .route("/api/v1/queues", get(queues::list))
+        .route("/api/v1/dead", get(queues::dead))
+        .route("/api/v1/dead/{id}/requeue", post(queues::requeue))
+        .route("/api/v1/system", get(system::view))
+        .route("/api/v1/openapi.json", get(|| async { json(StatusCode::OK, &openapi()) }))
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "nothing is done here by this method")
+        })
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let body = serde_json::to_string(body).expect("string keys and finite numbers have a JSON form");
+    (status, [(CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 
 async fn readyz(State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery) -> Response {

@@ -13,6 +13,7 @@
 
 mod answers;
 mod cancel;
+mod desk;
 mod familiar;
 mod gate;
 mod handful;
@@ -44,13 +45,15 @@ use crate::domain::outcome::Failure;
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::request::{self, Arrival, Asked, Request};
 use crate::domain::waiter::Waiter;
-use crate::queue::{self, Delivery, Origin, Overflow, Parking};
+use crate::queue::{self, Delivery, Inlet, Origin, Overflow, Parking};
 use crate::reply::Replies;
 use crate::rules;
 use crate::slots::Slots;
+use crate::status::Journal;
 use crate::telemetry::metrics::Metrics;
 use undertaker::GIVEN_UP;
 
+pub use desk::Refused;
 pub use familiar::Familiar;
 pub use gate::Gate;
 pub use single_flight::SingleFlight;
@@ -64,9 +67,11 @@ pub struct Intake {
     pub replies: Arc<Replies>,
     pub overflow: Arc<Overflow>,
     pub parking: Parking,
+    pub inlet: Inlet,
     pub slots: Slots,
     pub creating: SingleFlight,
     pub familiar: Familiar,
+    pub journal: Journal,
     /// In bytes.
     pub max_body: u64,
     pub default_reply: Option<String>,
@@ -194,6 +199,7 @@ impl Intake {
             Ok(Asked::Run(request)) => *request,
             Ok(Asked::Cancel(cancel)) => return Box::pin(self.cancel(arrival, *cancel)).await.map(|()| None),
             Err(unparsed) => {
+                self.journal.received(arrival, &self.addressed(unparsed.waiter.clone()), None, None);
                 return Box::pin(self.reject(arrival, unparsed.waiter, &unparsed.rejection)).await.map(|()| None);
             }
         };
@@ -201,10 +207,22 @@ impl Intake {
         let planned = self.rules.borrow().plan(&request);
         match planned {
             Ok(plan) => {
+                self.note(arrival, &request, Some(&plan));
                 crash::point("parsed");
                 Ok(Some((request, plan)))
             }
-            Err(rejection) => Box::pin(self.reject_unless_told(arrival, request, &rejection)).await.map(|()| None),
+            Err(rejection) => {
+                self.note(arrival, &request, None);
+                Box::pin(self.reject_unless_told(arrival, request, &rejection)).await.map(|()| None)
+            }
+        }
+    }
+
+    /// That it came; of one that has waited in its lane that was noted before.
+    fn note(&self, arrival: &Arrival, request: &Request, plan: Option<&Plan>) {
+        if !request.parked {
+            let (key, template) = (plan.map(|plan| &plan.key), plan.map(|plan| plan.template.as_str()));
+            self.journal.received(arrival, &self.addressed(request.waiter.clone()), key, template);
         }
     }
 
@@ -217,7 +235,14 @@ impl Intake {
     ) -> Result<(), Unsettled> {
         match decision {
             Decision::Answered => Ok(()),
-            Decision::Placed | Decision::Parked => self.accept(request, plan).await,
+            Decision::Placed => {
+                self.journal.placed(&self.addressed(request.waiter.clone()), plan);
+                self.accept(request, plan).await
+            }
+            Decision::Parked => {
+                self.journal.parked(&self.addressed(request.waiter.clone()), &plan.lane);
+                self.accept(request, plan).await
+            }
             Decision::Hit(entry) => self.answer_from_cache(request.waiter, plan, &entry).await,
             Decision::Rejected(rejection) => self.reject(arrival, request.waiter, &rejection).await,
             Decision::Expired(deadline) => self.answer(request.waiter, Verdict::Expired { deadline }).await,

@@ -30,7 +30,7 @@
 //! [`intake`] and [`completion`] are the two ways; [`domain`] holds the rules they ask, without any
 //! I/O; [`queue`], [`cache`] and [`cluster`] are the edges, and [`reply`] is the way of an answer through the first;
 //! [`run`] joins them. Beside the two ways stand [`slots`] (who may begin a Job), [`overdue`] (which Job has taken
-//! too long), [`rules`] (templates and policies, followed as they change, from [`files`]) and [`members`] (which part
+//! too long), [`status`] (where a request is), [`rules`] (templates and policies, followed as they change, from [`files`]) and [`members`] (which part
 //! of the completions is this process's). [`cli`] and [`http`] are the outside, [`telemetry`] is what is told of all
 //! this, and [`schema`] writes down what can be asked and what is answered.
 
@@ -54,4 +54,5 @@ pub mod run;
 pub mod schema;
 pub mod shutdown;
 pub mod slots;
+pub mod status;
 pub mod telemetry;

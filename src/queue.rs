@@ -8,6 +8,8 @@ mod acks;
 pub mod aside;
 mod consumer;
 mod delivery;
+mod inlet;
+mod inspection;
 mod message;
 mod overflow;
 mod pending;
@@ -24,6 +26,8 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 pub use aside::{Aside, Reader as AsideReader};
 pub use consumer::{Consumer, Handful};
 pub use delivery::{Delivery, Origin};
+pub use inlet::Inlet;
+pub use inspection::{Depth, Inspection, SentBack};
 pub use message::Message;
 pub use overflow::{Extent, Overflow, Reader};
 pub use pending::{Doubt, Parking, pending_queue};
@@ -65,7 +69,7 @@ pub enum Error {
     #[error("`{0}` does not take a waiter")]
     Overflow(String),
     #[error("`{0}` does not take a request; `jobquay check` says what is missing")]
-    Parking(String),
+    Untaken(String),
     #[error("the publisher has ended")]
     Ended,
 }

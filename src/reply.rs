@@ -7,6 +7,7 @@ mod deliver;
 mod exchange;
 mod silent;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,7 +20,9 @@ use crate::crash;
 use crate::domain::event::{Encoded, Event, Reference, ResultView, ServedBy, State, Verdict};
 use crate::domain::key::RequestKey;
 use crate::domain::outcome::{Failure, FailureCode, Payload};
+use crate::domain::status::LONGEST_EVENT;
 use crate::queue::{Error, Message, Publisher, Receipt};
+use crate::status::Journal;
 use crate::telemetry::metrics::Metrics;
 pub use cached::{Cached, Hit};
 use deliver::Undelivered;
@@ -41,6 +44,7 @@ pub struct Replies {
     pub public_url: Option<String>,
     /// In bytes.
     pub inline_max: u64,
+    pub journal: Journal,
     pub metrics: Metrics,
 }
 
@@ -50,6 +54,8 @@ struct Outgoing<'a> {
     body: Arc<Vec<u8>>,
     /// To its reply queue, if it has one.
     message: Option<Arc<Message>>,
+    /// Whether that it was sent is noted.
+    is_noted: bool,
 }
 
 impl Replies {
@@ -71,7 +77,7 @@ impl Replies {
             let mandatory = !queue.starts_with(DIRECT_REPLY);
             Arc::new(Message { routing_key: queue.clone(), mandatory, ..message(event, id, Arc::clone(&body)) })
         });
-        Outgoing { event, body, message }
+        Outgoing { event, body, message, is_noted: true }
     }
 
     /// Whether a message to this queue is worth a try beside others: it is not known to take long.
@@ -116,6 +122,9 @@ impl Replies {
         if let Some(exchange) = &self.exchange {
             Box::pin(exchange.send(&self.publisher, event, Arc::clone(&outgoing.body))).await?;
         }
+        if outgoing.is_noted {
+            self.journal.told(event, || self.remembered(event, &outgoing.body));
+        }
         self.metrics.finished(event.state().as_str(), event.served_by().map_or("", |served_by| served_by.as_str()));
         let (id, key) = (event.waiter.request_id.as_str(), event.key.map(tracing::field::display));
         match (event.state(), event.served_by()) {
@@ -138,6 +147,9 @@ impl Replies {
     /// Sends an event that ends nothing, to the exchange, and to a reply queue that wants it. It is not
     /// owed: one that cannot be delivered is not set aside.
     pub async fn announce(&self, event: &Event<'_>) -> Result<(), Error> {
+        if event.state() == State::Started {
+            self.journal.started(event.waiter);
+        }
         let asked = event.waiter.reply_to.as_ref().filter(|_| event.waiter.wants_progress);
         let asked = asked.filter(|queue| self.may_be_quick(queue));
         if self.exchange.is_none() && asked.is_none() {
@@ -145,6 +157,7 @@ impl Replies {
         }
         let Encoded { id, body } = event.encode(&self.source, Timestamp::now());
         let body = Arc::new(body);
+        self.journal.told(event, || Cow::Borrowed(&body));
         if let Some(queue) = asked {
             let message = message(event, id, Arc::clone(&body));
             let message = Message { routing_key: queue.clone(), mandatory: false, ..message };
@@ -158,16 +171,27 @@ impl Replies {
         Ok(())
     }
 
+    /// An event as it is remembered: a long result only by where it is.
+    fn remembered<'a>(&self, event: &Event<'_>, body: &'a [u8]) -> Cow<'a, [u8]> {
+        let Verdict::Succeeded { served_by, result: Some(view) } = event.verdict else { return Cow::Borrowed(body) };
+        let (Some(key), true) = (event.key, body.len() > LONGEST_EVENT) else { return Cow::Borrowed(body) };
+        let reference = self.where_it_is(key);
+        let view = ResultView { reference: Some(&reference), ..view };
+        let verdict = Verdict::Succeeded { served_by, result: Some(view) };
+        Cow::Owned(Event { verdict, ..*event }.encode(&self.source, Timestamp::now()).body)
+    }
+
     /// How a result appears in an event: whole, or by reference when it is large.
     pub fn reference(&self, key: &RequestKey, payload: &Payload) -> Option<Reference> {
-        let large = payload.bytes.len() as u64 > self.inline_max;
-        large.then(|| Reference {
-            url: self
-                .public_url
-                .as_ref()
-                .map(|url| format!("{}/api/v1/results/{}", url.trim_end_matches('/'), key.hex())),
+        (payload.bytes.len() as u64 > self.inline_max).then(|| self.where_it_is(key))
+    }
+
+    fn where_it_is(&self, key: &RequestKey) -> Reference {
+        let url = self.public_url.as_ref();
+        Reference {
+            url: url.map(|url| format!("{}/api/v1/results/{}", url.trim_end_matches('/'), key.hex())),
             redis_key: result_key(key),
-        })
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 pub use asyncapi::asyncapi;
 pub use config::config;
 
+pub use crate::http::openapi;
+
 use crate::domain::event::wire;
 use crate::domain::request::document::RequestDocument;
 use crate::domain::{policy, template};
@@ -46,7 +48,7 @@ fn document<T: JsonSchema>(name: &str, settings: SchemaSettings) -> Value {
 }
 
 /// What an event does not have is left out of it: an optional field is absent and never `null`.
-fn never_null(schema: &mut Schema) {
+pub(crate) fn never_null(schema: &mut Schema) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|name| name != "null");
         if let [only] = types.as_slice() {

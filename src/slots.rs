@@ -123,6 +123,11 @@ impl Slots {
         self.state().lanes.is_bounded(candidate)
     }
 
+    /// Slots taken and requests waiting here, by lane.
+    pub fn load(&self) -> BTreeMap<String, (u32, u32)> {
+        self.state().lanes.load()
+    }
+
     /// Whether a Job of this name lives; who wants the same joins it.
     pub fn lives(&self, job: &str) -> bool {
         self.state().lanes.lives(job)

@@ -53,6 +53,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let entry = Entry {
         key,
+        template: None,
         job: JobInfo { namespace: "work".into(), name: "jq-t-x".into(), uid: "u".into(), attempts: 1 },
         created_at: Timestamp::UNIX_EPOCH,
         expires_at: Timestamp::MAX,

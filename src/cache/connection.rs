@@ -39,7 +39,7 @@ impl Connection {
     }
 
     /// Puts a new one in its place once that is open. Calls that are under way end on the one that they have begun on.
-    async fn renew(&self) -> RedisResult<()> {
+    pub(super) async fn renew(&self) -> RedisResult<()> {
         let new = ConnectionManager::new_with_config(self.client.clone(), self.config.clone()).await?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())

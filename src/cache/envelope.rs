@@ -27,6 +27,8 @@ const MAX_HEADER: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub key: RequestKey,
+    /// The template's name, or `inline`; values of earlier versions do not say it.
+    pub template: Option<String>,
     pub job: JobInfo,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
@@ -81,20 +83,24 @@ impl Invalid {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Header {
-    key: String,
+/// What a value says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) template: Option<String>,
     job: JobInfo,
-    created_at: Timestamp,
-    expires_at: Timestamp,
+    pub(super) created_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     content_type: String,
-    bytes: usize,
+    pub(super) bytes: usize,
     sha256: String,
 }
 
 pub fn encode(entry: &Entry, seal: &Seal) -> Vec<u8> {
     let header = Header {
         key: entry.key.to_string(),
+        template: entry.template.clone(),
         job: entry.job.clone(),
         created_at: entry.created_at,
         expires_at: entry.expires_at,
@@ -115,9 +121,7 @@ pub fn decode(value: &[u8], key: &RequestKey, seal: &Seal) -> Result<Entry, Inva
     if !seal.accepts(&[VERSION, rest], signature) {
         return Err(Invalid::Signature);
     }
-    let end = rest.iter().take(MAX_HEADER).position(|byte| *byte == b'\n').ok_or(Invalid::Header)?;
-    let header: Header = serde_json::from_slice(&rest[..end]).map_err(|_| Invalid::Header)?;
-    let bytes = &rest[end + 1..];
+    let (header, bytes) = read_header(rest)?;
     if header.key != key.to_string() {
         return Err(Invalid::Key);
     }
@@ -126,6 +130,7 @@ pub fn decode(value: &[u8], key: &RequestKey, seal: &Seal) -> Result<Entry, Inva
     }
     Ok(Entry {
         key: *key,
+        template: header.template,
         job: header.job,
         created_at: header.created_at,
         expires_at: header.expires_at,
@@ -139,6 +144,21 @@ pub(super) fn head<'a>(value: &'a [u8], entry: &Entry) -> &'a [u8] {
     &value[..value.len().saturating_sub(entry.payload.bytes.len())]
 }
 
+fn read_header(rest: &[u8]) -> Result<(Header, &[u8]), Invalid> {
+    let end = rest.iter().take(MAX_HEADER).position(|byte| *byte == b'\n').ok_or(Invalid::Header)?;
+    let header = serde_json::from_slice(&rest[..end]).map_err(|_| Invalid::Header)?;
+    Ok((header, &rest[end + 1..]))
+}
+
+/// What a value says of itself, out of its first bytes; nobody has looked whether it is true.
+pub(super) fn claimed(start: &[u8]) -> Option<Header> {
+    let (_, rest) = seal::split(start.strip_prefix(VERSION)?)?;
+    read_header(rest).ok().map(|(header, _)| header)
+}
+
+/// So many bytes of a value hold all that it says of itself.
+pub(super) const CLAIM: usize = MAX_HEADER + 256;
+
 #[cfg(test)]
 mod tests {
     use super::super::seal::{DIGITS, PREFIX};
@@ -148,6 +168,7 @@ mod tests {
     fn entry() -> Entry {
         Entry {
             key: RequestKey::from_hex(&"ab".repeat(32)).unwrap(),
+            template: None,
             job: JobInfo { namespace: "work".into(), name: "jq-t-x".into(), uid: "u".into(), attempts: 1 },
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::UNIX_EPOCH,
@@ -180,6 +201,19 @@ mod tests {
         let signature = "47f60341f17e1b6a096b79a7c19a9ded16f532573637781c5eea63bd4ab949f2";
         let signed = pinned.replacen("jobquay1\n", &format!("jobquay1\nhmac-sha256:{signature}\n"), 1);
         assert_eq!(String::from_utf8(encode(&entry(), &seal("first", "second"))).unwrap(), signed);
+    }
+
+    #[test]
+    fn a_value_says_of_which_template_it_is_where_its_writer_did() {
+        let named = Entry { template: Some("thumbnail".into()), ..entry() };
+        let value = encode(&named, &seal("first", ""));
+        assert_eq!(decode(&value, &named.key, &seal("first", "")), Ok(named));
+        assert_eq!(claimed(&value[..value.len() - 4]).and_then(|header| header.template).as_deref(), Some("thumbnail"));
+        assert_eq!(
+            claimed(&encode(&entry(), &Seal::default())).map(|header| (header.template, header.bytes)),
+            Some((None, 10))
+        );
+        assert!(claimed(b"jobquay1\nnothing").is_none() && claimed(b"jobquay2\n{}\n").is_none());
     }
 
     #[test]

@@ -128,6 +128,7 @@ mod tests {
     fn entry(number: usize, bytes: usize) -> Arc<Entry> {
         Arc::new(Entry {
             key: RequestKey::from_hex(&format!("{number:064x}")).unwrap(),
+            template: None,
             job: JobInfo { namespace: "work".into(), name: "jq-t-x".into(), uid: "u".into(), attempts: 1 },
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::UNIX_EPOCH,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::output::one_line;
 use super::{Exit, output};
-use crate::cache::{Entry, Store};
+use crate::cache::{KeptResult, Store};
 use crate::config::Config;
 use crate::domain::explain::{Difference, Ingredients};
 use crate::domain::key::RequestKey;
@@ -104,25 +104,10 @@ async fn get(config: &Config, key: &RequestKey, output: Output) -> Result<Exit, 
     };
     let bytes = match output {
         Output::Result => Arc::unwrap_or_clone(entry).payload.bytes,
-        Output::Json => format!("{:#}\n", description(&entry)).into_bytes(),
+        Output::Json => format!("{:#}\n", json!(KeptResult::of(&entry, Timestamp::now()))).into_bytes(),
     };
     std::io::stdout().lock().write_all(&bytes).map_err(|error| (Exit::Failed, error.into()))?;
     Ok(Exit::Ok)
-}
-
-fn description(entry: &Entry) -> Value {
-    let now = Timestamp::now();
-    json!({
-        "key": entry.key.to_string(),
-        "job": entry.job,
-        "created_at": entry.created_at,
-        "expires_at": entry.expires_at,
-        "expired": entry.expires_at <= now,
-        "age_seconds": entry.age(now).as_secs(),
-        "content_type": entry.payload.content_type,
-        "bytes": entry.payload.bytes.len(),
-        "sha256": entry.payload.sha256,
-    })
 }
 
 async fn remove(config: &Config, keys: &[RequestKey]) -> Result<Exit, (Exit, anyhow::Error)> {

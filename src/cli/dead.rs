@@ -11,26 +11,19 @@ use serde_json::{Value, json};
 use super::output::{one_line, printable};
 use super::{Exit, output};
 use crate::config::Config;
-use crate::queue::{self, Aside, AsideReader, Purpose, Receipt, aside};
+use crate::queue::aside::{Shelf, Summary};
+use crate::queue::{self, Aside, AsideReader, Purpose, Receipt};
 
 #[derive(Args)]
 pub(super) struct Dead {
     /// Which queue to look at.
     #[arg(long, value_enum, default_value = "dead", global = true)]
-    queue: Queue,
+    queue: Shelf,
     /// How to print.
     #[arg(short, long, value_enum, default_value = "text", global = true)]
     output: Format,
     #[command(subcommand)]
     action: Action,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Queue {
-    /// Requests that could be neither answered nor run.
-    Dead,
-    /// Answers whose reply queue did not take them.
-    Undeliverable,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,23 +51,6 @@ enum Action {
     },
 }
 
-impl Queue {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Dead => queue::DEAD,
-            Self::Undeliverable => queue::UNDELIVERABLE,
-        }
-    }
-
-    /// Where a message of this queue belongs.
-    fn destination(self, message: &Aside) -> anyhow::Result<String> {
-        match self {
-            Self::Dead => Ok(queue::REQUESTS.to_owned()),
-            Self::Undeliverable => message.header(aside::REPLY_TO).context("it has no header jobquay-reply-to"),
-        }
-    }
-}
-
 impl Dead {
     pub(super) async fn run(&self, config: &Config) -> Exit {
         let connected = queue::connect(&config.amqp.url, Purpose::Consume, "jobquay dead", config.amqp.connect_timeout)
@@ -91,7 +67,7 @@ impl Dead {
     }
 
     async fn act(&self, connection: &Connection, user: &str) -> Result<Exit, (Exit, anyhow::Error)> {
-        let name = self.queue.name();
+        let name = self.queue.queue();
         let mut reader = match AsideReader::open(connection, name).await {
             Ok(reader) => reader,
             Err(error) if error.is_not_found() => {
@@ -116,7 +92,7 @@ impl Dead {
         let mut ended = Ok(());
         loop {
             match next(reader).await {
-                Ok(Some(message)) => lines.push(Line::of(&message)),
+                Ok(Some(message)) => lines.push(Summary::of(&message)),
                 Ok(None) => break,
                 Err(error) => {
                     ended = Err(error);
@@ -126,7 +102,7 @@ impl Dead {
         }
         // What could be read is shown also where the rest cannot be.
         match self.output {
-            Format::Json => write(&format!("{:#}\n", Value::Array(lines.iter().map(Line::json).collect()))),
+            Format::Json => write(&format!("{:#}\n", json!(lines))),
             Format::Text => write(&table(&lines)),
         }
         ended.map(|()| Exit::Ok)
@@ -143,7 +119,7 @@ impl Dead {
                 }
             }
         }
-        anyhow::ensure!(found > 0, "there is no message `{}` in {}", one_line(id), self.queue.name());
+        anyhow::ensure!(found > 0, "there is no message `{}` in {}", one_line(id), self.queue.queue());
         Ok(Exit::Ok)
     }
 
@@ -166,7 +142,7 @@ impl Dead {
             }
         }
         if let Some(id) = id.filter(|_| sent.is_empty() && kept == 0) {
-            anyhow::bail!("there is no message `{}` in {}", one_line(id), self.queue.name());
+            anyhow::bail!("there is no message `{}` in {}", one_line(id), self.queue.queue());
         }
         if self.output == Format::Json {
             write(&format!("{:#}\n", json!({"requeued": sent, "kept": kept})));
@@ -174,8 +150,8 @@ impl Dead {
         Ok(if kept == 0 { Exit::Ok } else { Exit::Failed })
     }
 
-    async fn send_back(&self, reader: &AsideReader, message: &Aside, user: &str) -> anyhow::Result<String> {
-        let to = self.queue.destination(message)?;
+    async fn send_back(&self, reader: &mut AsideReader, message: &Aside, user: &str) -> anyhow::Result<String> {
+        let to = self.queue.destination(message).context("it has no header jobquay-reply-to")?;
         match reader.send_back(message, &to, user).await? {
             Receipt::Delivered => {}
             Receipt::Unroutable { reason } => anyhow::bail!("no queue {} takes it: {reason}", one_line(&to)),
@@ -203,49 +179,22 @@ async fn next(reader: &mut AsideReader) -> anyhow::Result<Option<Aside>> {
     })
 }
 
-/// One message of the list, without its body.
-struct Line {
-    id: Option<String>,
-    time: Option<String>,
-    code: Option<String>,
-    reason: Option<String>,
-    bytes: usize,
-    reply_to: Option<String>,
+/// One row of the list.
+fn cells(summary: &Summary) -> [String; 6] {
+    let shown = |text: &Option<String>| one_line(text.as_deref().unwrap_or("-"));
+    [
+        shown(&summary.id),
+        shown(&summary.time),
+        shown(&summary.code),
+        summary.bytes.to_string(),
+        shown(&summary.reply_to),
+        shown(&summary.reason),
+    ]
 }
 
-impl Line {
-    fn of(message: &Aside) -> Self {
-        Self {
-            id: message.id().map(str::to_owned),
-            time: message.header(aside::TIME),
-            code: message.code(),
-            reason: message.header(aside::REASON),
-            bytes: message.body.len(),
-            reply_to: message.reply_to(),
-        }
-    }
-
-    fn json(&self) -> Value {
-        json!({"id": self.id, "time": self.time, "code": self.code, "reason": self.reason, "bytes": self.bytes,
-               "reply_to": self.reply_to})
-    }
-
-    fn cells(&self) -> [String; 6] {
-        let shown = |text: &Option<String>| one_line(text.as_deref().unwrap_or("-"));
-        [
-            shown(&self.id),
-            shown(&self.time),
-            shown(&self.code),
-            self.bytes.to_string(),
-            shown(&self.reply_to),
-            shown(&self.reason),
-        ]
-    }
-}
-
-fn table(lines: &[Line]) -> String {
+fn table(lines: &[Summary]) -> String {
     let head = ["ID", "TIME", "CODE", "BYTES", "REPLY TO", "REASON"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(head).chain(lines.iter().map(Line::cells)).collect();
+    let rows: Vec<_> = std::iter::once(head).chain(lines.iter().map(cells)).collect();
     // The reason is last, so that it can be long.
     let widths: Vec<_> =
         (0..5).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();

@@ -28,6 +28,8 @@ enum What {
     Config,
     /// Queues, exchange and messages as AsyncAPI 3.0.
     Asyncapi,
+    /// The HTTP API as OpenAPI 3.1.
+    Openapi,
 }
 
 impl Schema {
@@ -39,6 +41,7 @@ impl Schema {
             What::Policy => schema::policy(),
             What::Config => schema::config(),
             What::Asyncapi => schema::asyncapi(),
+            What::Openapi => schema::openapi(),
         };
         // A reader that went away, such as `head`, has seen what it wanted.
         let _ = std::io::stdout().lock().write_all(schema::print(&document).as_bytes());

@@ -234,7 +234,9 @@ impl Completion {
         if plan.store {
             let ttl = Duration::from_secs(plan.ttl_seconds);
             let expires_at = created_at.checked_add(ttl).unwrap_or(Timestamp::MAX);
-            let entry = Entry { key, job: told.job.clone(), created_at, expires_at, payload: payload.clone() };
+            let template = Some(job::template(job).to_owned());
+            let (maker, payload) = (told.job.clone(), payload.clone());
+            let entry = Entry { key, template, job: maker, created_at, expires_at, payload };
             let kept = self.store.keep(&entry, ttl, replaces(waiters)).await;
             crash::point("cache-set");
             match kept {

@@ -20,7 +20,19 @@ impl Config {
         self.check_broker()?;
         self.check_cache()?;
         self.check_members()?;
+        self.check_http()?;
         self.check_work()
+    }
+
+    fn check_http(&self) -> Result<(), Wrong> {
+        let is_digest = |token: &&String| token.len() == 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+        for (setting, tokens) in [("http.viewers", &self.http.viewers), ("http.operators", &self.http.operators)] {
+            if !tokens.iter().all(|token| is_digest(&token)) {
+                // It may be the token itself.
+                return Err((setting, "holds something else than 64 hex digits, the SHA-256 of a token".into()));
+            }
+        }
+        Ok(())
     }
 
     fn check_broker(&self) -> Result<(), Wrong> {

@@ -1,7 +1,7 @@
 //! The sections of the configuration, as they are read. What each setting means is said in `default.toml`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -92,6 +92,10 @@ pub struct Http {
     #[serde(deserialize_with = "unless_empty")]
     #[schemars(with = "String")]
     pub public_url: Option<String>,
+    pub viewers: Vec<String>,
+    pub operators: Vec<String>,
+    pub trusted_proxies: Vec<IpAddr>,
+    pub calls_per_second: u32,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -193,6 +197,14 @@ pub struct Inline {
     #[schemars(range(min = 1))]
     pub run_as_user: i64,
     pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct Status {
+    #[serde(deserialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub keep: Duration,
+    pub hits_per_second: u32,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -206,8 +206,8 @@ pub struct CacheControl {
 }
 
 /// How the cache answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, schemars::JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum CacheMode {
     /// A cached result answers; else join the Job of the key, or run.
     #[default]

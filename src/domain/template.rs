@@ -102,7 +102,7 @@ impl ResultSource {
 }
 
 /// What is waited for before a success is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AnswerAt {
     /// The Job's own verdict, which comes up to a second after its pod has succeeded.
@@ -234,6 +234,11 @@ impl Template {
     pub fn sample(&self) -> Option<Sample> {
         let sample = Schema::of(&self.parameters).sample()?;
         self.validator.is_valid(&sample.params).then_some(sample)
+    }
+
+    /// The JSON Schema of its parameters.
+    pub fn schema(&self) -> &Value {
+        &self.parameters
     }
 
     /// The names of the parameters, and whether each must be given.

@@ -33,6 +33,14 @@ const AWAITED: &str = "awaited";
 /// It stands on no Job, and nothing is remembered since Redis is away.
 const NOT_FOUND: &str = "not_found";
 
+/// What a cancellation came to.
+pub(super) enum Withdrawal {
+    /// In a word.
+    Of(&'static str),
+    /// Nothing: the request is another producer's.
+    Anothers,
+}
+
 impl Intake {
     /// Cancels a request and answers both it and the cancellation.
     pub(super) async fn cancel(&self, arrival: &Arrival, cancel: Cancel) -> Result<(), Unsettled> {
@@ -45,20 +53,33 @@ impl Intake {
                 return self.tell_again(self.reachable(arrival, waiter), decided, None).await;
             }
         }
-        let producer = cancel.waiter.producer.clone();
         if let Err(rejection) = self.allow_reply(&cancel.waiter) {
             return self.reject(arrival, cancel.waiter, &rejection).await;
         }
-        let reason = cancel.reason.as_deref().unwrap_or(NO_REASON);
-        // Remembered first: a request that finds its place meanwhile looks for this afterwards.
-        let remembered = self.store.record_cancellation(producer.as_deref(), &cancel.request_id, reason).await;
-        let found = self.patiently(CANCEL, || self.jobs.waiters_of(&cancel.request_id)).await?;
-        let others = found.iter().any(|(_, waiter)| waiter.producer != producer);
-        let theirs: Vec<_> = found.into_iter().filter(|(_, waiter)| waiter.producer == producer).collect();
-        if theirs.is_empty() && others {
+        let (producer, reason) = (cancel.waiter.producer.as_deref(), cancel.reason.as_deref().unwrap_or(NO_REASON));
+        let Withdrawal::Of(outcome) = self.withdraw_all(producer, &cancel.request_id, reason).await? else {
             let why = format!("the request {} is another producer's", cancel.request_id);
             let rejection = Rejection::at(Code::PolicyDenied, "/cancel/request_id", why);
             return self.reject(arrival, cancel.waiter, &rejection).await;
+        };
+        let result = json!({"request_id": cancel.request_id, "outcome": outcome});
+        self.handled(cancel.waiter, result.to_string()).await
+    }
+
+    /// Takes this producer's request off every Job that it stands on, and answers it.
+    pub(super) async fn withdraw_all(
+        &self,
+        producer: Option<&str>,
+        request_id: &str,
+        reason: &str,
+    ) -> Result<Withdrawal, Unsettled> {
+        // Remembered first: a request that finds its place meanwhile looks for this afterwards.
+        let remembered = self.store.record_cancellation(producer, request_id, reason).await;
+        let found = self.patiently(CANCEL, || self.jobs.waiters_of(request_id)).await?;
+        let others = found.iter().any(|(_, waiter)| waiter.producer.as_deref() != producer);
+        let theirs: Vec<_> = found.into_iter().filter(|(_, waiter)| waiter.producer.as_deref() == producer).collect();
+        if theirs.is_empty() && others {
+            return Ok(Withdrawal::Anothers);
         }
         let mut outcome = if remembered { AWAITED } else { NOT_FOUND };
         for ((namespace, job), waiter) in theirs {
@@ -76,12 +97,11 @@ impl Intake {
             }
         }
         if outcome == FINISHED {
-            self.store.forget_cancellation(producer.as_deref(), &cancel.request_id).await;
+            self.store.forget_cancellation(producer, request_id).await;
         }
-        self.slots.nudge(&cancel.request_id);
-        info!(request.id = cancel.request_id, outcome, "asked to cancel");
-        let result = json!({"request_id": cancel.request_id, "outcome": outcome});
-        self.handled(cancel.waiter, result.to_string()).await
+        self.slots.nudge(request_id);
+        info!(request.id = request_id, outcome, "asked to cancel");
+        Ok(Withdrawal::Of(outcome))
     }
 
     fn allow_reply(&self, waiter: &Waiter) -> Result<(), Rejection> {

@@ -105,7 +105,12 @@ impl Intake {
     fn hit(&self, arrival: &Arrival, sought: Sought, entry: Arc<Entry>) -> Hit {
         let waiter = self.addressed(arrival.waiter());
         let request_id = sought.named.map_or(waiter.request_id, |named| String::from(&*named));
-        Hit { waiter: Waiter { request_id, ..waiter }, template: sought.template, entry }
+        let waiter = Waiter { request_id, ..waiter };
+        let is_noted = self.journal.takes_hit();
+        if is_noted {
+            self.journal.received(arrival, &waiter, Some(&sought.key), Some(&sought.template));
+        }
+        Hit { waiter, template: sought.template, entry, is_noted }
     }
 
     async fn answer_together(&self, hits: Vec<(Delivery, Hit)>) {

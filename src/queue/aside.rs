@@ -5,11 +5,15 @@
 //! back when the [`Reader`] is closed or its connection ends; the queue should have no delivery limit,
 //! because a quorum queue counts that.
 
+mod shown;
+
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection};
 
 use super::{CALL_TIMEOUT, Error, Receipt, call, short, topology};
+
+pub use shown::{Shelf, Summary};
 
 /// What [`crate::reply`] puts on a message that it sets aside.
 pub const CODE: &str = "jobquay-code";
@@ -55,7 +59,9 @@ pub struct Reader {
     channel: Channel,
     /// Of those that were there at the beginning; what arrives meanwhile is left alone.
     left: u32,
-    last: Option<u64>,
+    /// Of those that were read the ones that are still on the queue.
+    held: u32,
+    last: u64,
 }
 
 impl Aside {
@@ -148,7 +154,12 @@ impl Reader {
         let (left, _) = topology::look(connection, queue).await?;
         let channel = call("open a channel", CALL_TIMEOUT, connection.create_channel()).await?;
         call("select confirms", CALL_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { queue, channel, left, last: None })
+        Ok(Self { queue, channel, left, held: 0, last: 0 })
+    }
+
+    /// How many of those that were there at the beginning were not read yet.
+    pub fn left(&self) -> u32 {
+        self.left
     }
 
     /// The next one. It stays on the queue.
@@ -159,12 +170,13 @@ impl Reader {
         self.left -= 1;
         let get = self.channel.basic_get(short(self.queue)?, BasicGetOptions::default());
         let Some(got) = call("get a message", CALL_TIMEOUT, get).await? else { return Ok(None) };
-        self.last = Some(got.delivery.delivery_tag);
+        self.held += 1;
+        self.last = got.delivery.delivery_tag;
         Ok(Some(Aside::of(got.delivery)))
     }
 
     /// Publishes the message to the queue `to`, and takes it off this one when the broker has it there.
-    pub async fn send_back(&self, message: &Aside, to: &str, user: &str) -> Result<Receipt, Error> {
+    pub async fn send_back(&mut self, message: &Aside, to: &str, user: &str) -> Result<Receipt, Error> {
         let mandatory = BasicPublishOptions { mandatory: true, immediate: false };
         let (exchange, to, properties) = (short("")?, short(to)?, message.properties(user)?);
         let published =
@@ -179,14 +191,16 @@ impl Reader {
         }
         let acked = self.channel.basic_ack(message.tag, BasicAckOptions::default());
         call("acknowledge", CALL_TIMEOUT, acked).await?;
+        self.held -= 1;
         Ok(Receipt::Delivered)
     }
 
     /// Gives back everything that was not taken off, and waits until the broker has it.
     pub async fn close(self) -> Result<(), Error> {
-        if let Some(last) = self.last {
+        // The broker closes a channel that gives back nothing.
+        if self.held > 0 {
             let all = BasicNackOptions { multiple: true, requeue: true };
-            call("give back", CALL_TIMEOUT, self.channel.basic_nack(last, all)).await?;
+            call("give back", CALL_TIMEOUT, self.channel.basic_nack(self.last, all)).await?;
         }
         call("close a channel", CALL_TIMEOUT, self.channel.close(200, short("done")?)).await
     }

@@ -56,7 +56,7 @@ impl Parking {
     pub async fn park(&self, arrival: &Arrival, id: &str, lane: &str, doubt: Doubt) -> Result<(), Error> {
         match self.publisher.publish(message(arrival, id, lane, &self.user, doubt)).await? {
             Receipt::Delivered => Ok(()),
-            _ => Err(Error::Parking(pending_queue(lane))),
+            _ => Err(Error::Untaken(pending_queue(lane))),
         }
     }
 }

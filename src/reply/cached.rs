@@ -25,6 +25,8 @@ pub struct Hit {
     pub waiter: Waiter,
     pub template: Arc<str>,
     pub entry: Arc<Entry>,
+    /// Whether that it was told is noted.
+    pub is_noted: bool,
 }
 
 /// A hit and its event, as it goes out.
@@ -77,7 +79,8 @@ impl Written {
     }
 
     fn outgoing<'a>(&self, event: &'a Event<'a>) -> Outgoing<'a> {
-        Outgoing { event, body: Arc::clone(&self.body), message: self.message.clone() }
+        let (body, message) = (Arc::clone(&self.body), self.message.clone());
+        Outgoing { event, body, message, is_noted: self.hit.is_noted }
     }
 }
 

@@ -63,6 +63,7 @@ fn the_committed_documents_are_those_of_the_types() {
         ("docs/schema/policy.json", policy()),
         ("docs/schema/config.json", config()),
         ("docs/asyncapi.json", asyncapi()),
+        ("docs/openapi.json", openapi()),
     ] {
         pin(path, &print(&document));
     }

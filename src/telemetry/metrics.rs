@@ -50,6 +50,8 @@ pub struct Metrics {
     pub dead: Counter,
     pub poisoned: Counter,
     pub undecodable_waiters: Counter,
+    /// What was noted of requests, by `result`: written, dropped, error.
+    pub status_notes: ByOne,
     /// By `edge`.
     pub reconnects: ByOne,
     pub panics: Counter,
@@ -112,6 +114,7 @@ impl Exposition {
             m.poisoned,
         );
         registry.register("undecodable_waiters", "Waiters on Jobs that could not be read", m.undecodable_waiters);
+        registry.register("status_notes", "Notes of what becomes of requests", m.status_notes);
         registry.register("reconnects", "Sessions that had to be built anew", m.reconnects);
         registry.register("panics", "Requests and tasks that panicked", m.panics);
         registry.register("members", "Dispatchers alive, as this one sees it", m.members);

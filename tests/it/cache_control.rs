@@ -108,6 +108,7 @@ async fn the_first_value_of_a_key_stays_and_a_job_tells_its_own() {
     let key = jobquay::domain::job::key(&job).expect("a key");
     let earlier = Entry {
         key,
+        template: None,
         job: JobInfo { namespace: world.name.clone(), name: "jq-earlier".into(), uid: "u-earlier".into(), attempts: 1 },
         created_at: Timestamp::now(),
         expires_at: Timestamp::now() + Duration::from_secs(600),

@@ -70,6 +70,7 @@ pub(crate) fn forged(key: &RequestKey, bytes: usize, hmac_key: &str) -> Vec<u8> 
 pub(crate) fn forged_at(key: &RequestKey, created_at: Timestamp, bytes: usize, hmac_key: &str) -> Vec<u8> {
     let entry = Entry {
         key: *key,
+        template: None,
         job: JobInfo { namespace: "work".into(), name: "jq-forged".into(), uid: "u-forged".into(), attempts: 1 },
         created_at,
         expires_at: Timestamp::now() + Duration::from_secs(600),

@@ -101,9 +101,16 @@ impl Dispatcher {
 
     /// GET, as a probe makes it: status and body; `None` when nobody answers.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.call(&["--max-time", "5"], path)
+    }
+
+    /// Any call, by further arguments of curl.
+    pub(crate) fn call(&self, arguments: &[&str], path: &str) -> Option<(u16, String)> {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let output = Command::new("curl")
-            .args(["-sS", "--max-time", "5", "-w", "\n%{http_code}", &url])
+            .args(["-sS", "-w", "\n%{http_code}"])
+            .args(arguments)
+            .arg(&url)
             .output()
             .expect("curl can be run");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
