@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -228,12 +227,7 @@ async fn without_file_descriptors_nothing_is_lost_and_with_them_it_goes_on() {
     let world = World::new("descriptors").await;
     let dispatcher = world.dispatcher().await;
     let mut producer = world.producer().await;
-    let limit = |count: &str| {
-        let mut prlimit = Command::new("prlimit");
-        prlimit.args(["--pid", &dispatcher.pid(), &format!("--nofile={count}")]);
-        assert!(prlimit.status().expect("prlimit can be run").success());
-    };
-    limit("1:");
+    dispatcher.limit_descriptors(1);
     eventually("a connection that was closed cannot be opened again", async || {
         // The broker knows late which there are to close.
         world.broker.close_connections();
@@ -244,7 +238,7 @@ async fn without_file_descriptors_nothing_is_lost_and_with_them_it_goes_on() {
     let mut producer_again = Producer::connect(&world.broker.url()).await;
     let id = producer_again.send(Request::template("script", &json!({"script": "echo kept"}))).await;
     assert!(producer_again.event_within(Duration::from_secs(5)).await.is_none(), "it has nothing to answer with");
-    limit("4096:");
+    dispatcher.limit_descriptors(1024);
     let event = producer_again.event().await;
     assert_eq!((event.request_id(), event.state()), (id.as_str(), "succeeded"));
     producer = producer.reconnect(&world.broker.url()).await;

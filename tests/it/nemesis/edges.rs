@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use super::pace::Pace;
@@ -15,6 +18,10 @@ use crate::support::{Load, World};
 enum Fault {
     ConnectionsClosed,
     RightsTaken,
+    /// No reply queue takes anything.
+    RepliesFull,
+    /// No Job may be made.
+    QuotaOut,
     BadLink(Link, &'static str, Value),
     RedisFrozen,
     RedisKilled,
@@ -36,7 +43,9 @@ const SPOIL: &str = "for _, key in ipairs(redis.call('KEYS', 'jobquay:*')) do \
 impl Fault {
     fn struck(&self) -> Struck {
         match self {
-            Self::ConnectionsClosed | Self::RightsTaken | Self::BadLink(Link::RabbitMq, ..) => Struck::Broker,
+            Self::ConnectionsClosed | Self::RightsTaken | Self::RepliesFull | Self::BadLink(Link::RabbitMq, ..) => {
+                Struck::Broker
+            }
             Self::BadLink(Link::Redis, ..)
             | Self::RedisFrozen
             | Self::RedisKilled
@@ -45,7 +54,7 @@ impl Fault {
             | Self::RedisReadOnly
             | Self::RedisOutOfMemory
             | Self::RedisPaused => Struck::Redis,
-            Self::BadLink(Link::Kubernetes, ..) | Self::Calls(..) => Struck::Cluster,
+            Self::QuotaOut | Self::BadLink(Link::Kubernetes, ..) | Self::Calls(..) => Struck::Cluster,
         }
     }
 }
@@ -55,6 +64,8 @@ fn faults() -> Vec<Fault> {
         Fault::ConnectionsClosed,
         Fault::ConnectionsClosed,
         Fault::RightsTaken,
+        Fault::RepliesFull,
+        Fault::QuotaOut,
         Fault::RedisFrozen,
         Fault::RedisKilled,
         Fault::RedisFlushed,
@@ -64,7 +75,7 @@ fn faults() -> Vec<Fault> {
         Fault::RedisOutOfMemory,
         Fault::RedisPaused,
     ];
-    for link in [Link::RabbitMq, Link::Redis] {
+    for link in [Link::RabbitMq, Link::Redis, Link::Kubernetes] {
         faults.extend([
             Fault::BadLink(link, "latency", json!({"latency": 200, "jitter": 100})),
             Fault::BadLink(link, "bandwidth", json!({"rate": 32})),
@@ -86,6 +97,9 @@ fn faults() -> Vec<Fault> {
             (Calls::JobPatches, Answer::CommitsAndHangs, 2),
             (Calls::PodPatches, Answer::CommitsAndResets, 4),
             (Calls::Deletes, Answer::CommitsAndSays(504), 2),
+            // A token that is not taken any more, and a Role that was taken away.
+            (Calls::Any, Answer::Says(401), 20),
+            (Calls::Any, Answer::Says(403), 20),
             (Calls::Any, Answer::Says(429), 20),
             (Calls::Any, Answer::Says(500), 20),
             (Calls::Any, Answer::Says(503), 20),
@@ -128,13 +142,16 @@ impl<'a> Edges<'a> {
         world.broker.set_user(&user, "secret", ".*");
         let broker = world.broker.url().replace("guest:guest", &format!("{user}:secret"));
         let redis = OwnRedis::start(&world.name).await;
-        let links = Links::to(&[(Link::RabbitMq, broker), (Link::Redis, redis.url())]).await;
-        Self { world, user, proxy: ApiProxy::start(world).await, redis, links }
+        let proxy = ApiProxy::start(world).await;
+        let cluster = format!("http://127.0.0.1:{}", proxy.port);
+        let links = [(Link::RabbitMq, broker), (Link::Redis, redis.url()), (Link::Kubernetes, cluster)];
+        Self { world, user, proxy, redis, links: Links::to(&links).await }
     }
 
     /// Where the replicas find the API server.
     pub(super) fn api_port(&self) -> u16 {
-        self.proxy.port
+        let url: url::Url = self.links.url(Link::Kubernetes).parse().expect("a URL");
+        url.port().expect("a port")
     }
 
     /// Of a replica that goes through them.
@@ -156,6 +173,7 @@ impl<'a> Edges<'a> {
         }
         // A broker that was killed just after it gave them back may have forgotten.
         self.rights(".*").await;
+        self.replies_full(false).await;
     }
 
     async fn strike(&self, fault: &Fault) {
@@ -166,6 +184,8 @@ impl<'a> Edges<'a> {
                 let _ = tokio::task::spawn_blocking(move || broker.close_connections()).await;
             }
             Fault::RightsTaken => self.rights("^$").await,
+            Fault::RepliesFull => self.replies_full(true).await,
+            Fault::QuotaOut => self.quota(true).await,
             Fault::BadLink(link, kind, attributes) => self.links.poison(*link, kind, attributes),
             Fault::RedisFrozen => self.redis.signal("-STOP"),
             Fault::RedisKilled => self.redis.end(),
@@ -183,6 +203,8 @@ impl<'a> Edges<'a> {
         match fault {
             Fault::ConnectionsClosed | Fault::RedisFlushed | Fault::RedisSpoilt | Fault::RedisPaused => {}
             Fault::RightsTaken => self.rights(".*").await,
+            Fault::RepliesFull => self.replies_full(false).await,
+            Fault::QuotaOut => self.quota(false).await,
             Fault::BadLink(..) => self.links.heal(),
             Fault::RedisFrozen => self.redis.signal("-CONT"),
             Fault::RedisKilled => self.redis.start_empty(),
@@ -195,13 +217,36 @@ impl<'a> Edges<'a> {
 
     /// Waits for a broker that is away just now: rights that were not given back would be no fault of ours.
     async fn rights(&self, rights: &'static str) {
-        loop {
-            let (broker, user) = (self.world.broker.clone(), self.user.clone());
-            let given = tokio::task::spawn_blocking(move || broker.permit(&user, rights)).await;
-            if given.expect("the broker is asked") {
-                return;
-            }
+        let (broker, user) = (self.world.broker.clone(), self.user.clone());
+        self.of_the_broker(move || broker.permit(&user, rights)).await;
+    }
+
+    async fn replies_full(&self, full: bool) {
+        let broker = self.world.broker.clone();
+        self.of_the_broker(move || broker.fill("^replies", full)).await;
+    }
+
+    async fn of_the_broker(&self, tell: impl Fn() -> bool + Clone + Send + 'static) {
+        while !tokio::task::spawn_blocking(tell.clone()).await.expect("the broker is asked") {
             tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Waits for an API server that is away just now.
+    async fn quota(&self, out: bool) {
+        let quotas: Api<ResourceQuota> = Api::namespaced(self.world.client.clone(), &self.world.name);
+        let none = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}});
+        let none = serde_json::from_value(none).expect("a quota");
+        loop {
+            let told = match out {
+                true => quotas.create(&PostParams::default(), &none).await.map(drop),
+                false => quotas.delete("none", &DeleteParams::default()).await.map(drop),
+            };
+            match told {
+                Err(kube::Error::Api(status)) if status.code == if out { 409 } else { 404 } => return,
+                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+                Ok(()) => return,
+            }
         }
     }
 }

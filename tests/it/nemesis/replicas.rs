@@ -20,16 +20,27 @@ enum Fault {
     Frozen,
     /// A tenth of a processor is left to it.
     Starved,
+    /// It gets no more descriptors than it has.
+    WithoutDescriptors,
 }
 
-const FAULTS: [Fault; 6] =
-    [Fault::Killed, Fault::Killed, Fault::Aborted, Fault::Terminated, Fault::Frozen, Fault::Starved];
+const FAULTS: [Fault; 7] = [
+    Fault::Killed,
+    Fault::Killed,
+    Fault::Aborted,
+    Fault::Terminated,
+    Fault::Frozen,
+    Fault::Starved,
+    Fault::WithoutDescriptors,
+];
 const COUNT: usize = 3;
 /// How long one may take to end: its grace, which is 25 s, and what a busy machine adds to it.
 const LEAVING: Duration = Duration::from_secs(25 + 15);
 /// A Lease lasts 6 s: some sleep through it, and some do not.
 const LASTING: Duration = Duration::from_secs(6);
 const SAMPLES: u32 = 60;
+/// Descriptors: as many as a process usually may have.
+const ENOUGH: usize = 1024;
 
 /// The first is frozen at times and never ended, so that what it holds can be followed through the whole run.
 pub(super) struct Replicas<'a> {
@@ -71,7 +82,9 @@ impl<'a> Replicas<'a> {
     pub(super) async fn suffer(&self, mut pace: Pace, load: &Load<'_>) {
         while let Some(fault) = pace.next(&FAULTS).await {
             let (number, lasting) = match fault {
-                Fault::Frozen | Fault::Starved => (pace.below(COUNT), pace.lasting(LASTING)),
+                Fault::Frozen | Fault::Starved | Fault::WithoutDescriptors => {
+                    (pace.below(COUNT), pace.lasting(LASTING))
+                }
                 _ => (1 + pace.below(COUNT - 1), pace.lasting(LASTING / 4)),
             };
             let noted = load.fault(Struck::Dispatcher, format!("replica {fault:?}"));
@@ -85,6 +98,7 @@ impl<'a> Replicas<'a> {
             }
             match fault {
                 Fault::Frozen | Fault::Starved => self.signal(number, "-CONT"),
+                Fault::WithoutDescriptors => self.descriptors(number, ENOUGH),
                 _ => {
                     let ended = std::mem::replace(
                         &mut self.running.lock().expect("nobody panics with it")[number],
@@ -103,11 +117,16 @@ impl<'a> Replicas<'a> {
             Fault::Aborted => self.signal(number, "-ABRT"),
             Fault::Frozen | Fault::Starved => self.signal(number, "-STOP"),
             Fault::Terminated => self.signal(number, "-TERM"),
+            Fault::WithoutDescriptors => self.descriptors(number, 1),
         }
     }
 
     fn signal(&self, number: usize, signal: &str) {
         self.running.lock().expect("nobody panics with it")[number].signal(signal);
+    }
+
+    fn descriptors(&self, number: usize, limit: usize) {
+        self.running.lock().expect("nobody panics with it")[number].limit_descriptors(limit);
     }
 
     /// Looks now and then at what the first holds.

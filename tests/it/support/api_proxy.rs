@@ -260,14 +260,18 @@ async fn drain(response: Response<Body>) -> io::Result<()> {
 /// What the API server says instead of an object.
 fn status(code: u16) -> Response<Body> {
     let reason = match code {
+        401 => "Unauthorized",
+        403 => "Forbidden",
         429 => "TooManyRequests",
         500 => "InternalError",
         503 => "ServiceUnavailable",
         504 => "Timeout",
         _ => "",
     };
+    // As where a Role has been taken away.
+    let message = if code == 403 { "jobs is forbidden: User \"it\" cannot do that on demand" } else { "on demand" };
     let body = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": "on demand",
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": message,
     });
     let answer = Response::builder().status(code).header("content-type", "application/json").header("retry-after", "1");
     answer.body(whole(body.to_string())).expect("a response")

@@ -12,7 +12,7 @@ use super::{World, eventually};
 
 pub(crate) struct Dispatcher {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     log: PathBuf,
 }
 
@@ -40,6 +40,7 @@ fn command(program: &Path, world: &World) -> Command {
         .env("JOBQUAY__AMQP__URL", world.broker.url())
         .env("JOBQUAY__AMQP__TOPOLOGY", "declare")
         .env("JOBQUAY__CACHE__URL", STACK.value("REDIS_URL"))
+        .env("JOBQUAY_TOKEN", "secret")
         // Eight tests on two cores starve an unoptimised process for longer than a lookup's usual 20 ms.
         .env("JOBQUAY__CACHE__LOOKUP_TIMEOUT", "1s")
         .env("JOBQUAY__KUBERNETES__NAMESPACE", &world.name)
@@ -159,6 +160,13 @@ impl Dispatcher {
     pub(crate) fn is_stopped(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its state");
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
+    /// It gets no descriptor from this number on, and keeps those that it has.
+    pub(crate) fn limit_descriptors(&self, limit: usize) {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &self.pid(), &format!("--nofile={limit}:")]);
+        assert!(prlimit.status().expect("prlimit can be run").success());
     }
 
     /// What it has in memory.
