@@ -9,6 +9,7 @@ mod cache;
 mod following;
 mod logs;
 mod openapi;
+mod page;
 mod problem;
 mod queues;
 mod requests;
@@ -24,7 +25,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -41,7 +42,7 @@ use crate::rules;
 use crate::slots::Slots;
 use crate::status::Lookout;
 use crate::telemetry::health::{Health, ShareOfWork};
-use crate::telemetry::metrics::Exposition;
+use crate::telemetry::metrics::{Exposition, Metrics};
 
 pub use access::Access;
 pub use openapi::openapi;
@@ -68,6 +69,9 @@ pub struct Pages {
     pub slots: Slots,
     pub inspection: Inspection,
     pub instance: String,
+    pub metrics: Metrics,
+    /// The path under which others see this; empty, or it begins with `/` and does not end with it.
+    pub base: String,
     pub followers: Arc<Semaphore>,
     /// Whoever still reads then is cut off.
     pub closed: CancellationToken,
@@ -100,7 +104,21 @@ pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken)
     if pages.serves_results {
         router = router.route("/api/v1/results/{key}", get(result));
     }
-    let router = router.merge(api().layer(from_fn_with_state(Arc::clone(&pages), access::guard)));
+    let router = router
+        .merge(api().layer(from_fn_with_state(Arc::clone(&pages), access::guard)))
+        .merge(page::screens().layer(from_fn_with_state(Arc::clone(&pages), access::guard_page)))
+        .merge(page::open());
+    let home = |path: &str| page::home(path).layer(from_fn_with_state(Arc::clone(&pages), access::guard_page));
+    let all = router.clone().merge(home("/"));
+    // Behind something that shows it under a path of its own, and sends that along or takes it off.
+    let router = match pages.base.clone() {
+        base if base.is_empty() => all,
+        base => {
+            let with_slash = format!("{base}/");
+            let all = all.nest(&base, router).merge(home(&with_slash));
+            all.route(&base, get(move || async move { Redirect::permanent(&with_slash) }))
+        }
+    };
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving health and metrics");
     }

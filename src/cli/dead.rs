@@ -1,14 +1,12 @@
 //! `jobquay dead`: what could be neither answered nor run, and answers that nobody took.
 
-use std::io::Write as _;
-
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use data_encoding::BASE64;
 use lapin::Connection;
 use serde_json::{Value, json};
 
-use super::output::{one_line, printable};
+use super::output::{one_line, printable, write};
 use super::{Exit, output};
 use crate::config::Config;
 use crate::queue::aside::{Shelf, Summary};
@@ -180,9 +178,9 @@ async fn next(reader: &mut AsideReader) -> anyhow::Result<Option<Aside>> {
 }
 
 /// One row of the list.
-fn cells(summary: &Summary) -> [String; 6] {
+fn cells(summary: &Summary) -> Vec<String> {
     let shown = |text: &Option<String>| one_line(text.as_deref().unwrap_or("-"));
-    [
+    vec![
         shown(&summary.id),
         shown(&summary.time),
         shown(&summary.code),
@@ -193,17 +191,8 @@ fn cells(summary: &Summary) -> [String; 6] {
 }
 
 fn table(lines: &[Summary]) -> String {
-    let head = ["ID", "TIME", "CODE", "BYTES", "REPLY TO", "REASON"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(head).chain(lines.iter().map(cells)).collect();
-    // The reason is last, so that it can be long.
-    let widths: Vec<_> =
-        (0..5).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
-    rows.iter()
-        .map(|row| {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  "));
-            format!("{}{}\n", cells.collect::<String>(), row[5])
-        })
-        .collect()
+    let head = ["ID", "TIME", "CODE", "BYTES", "REPLY TO", "REASON"].map(str::to_owned).to_vec();
+    output::table(&std::iter::once(head).chain(lines.iter().map(cells)).collect::<Vec<_>>())
 }
 
 fn page(message: &Aside) -> String {
@@ -230,9 +219,4 @@ fn whole(message: &Aside) -> Value {
             json!({"properties": properties, "headers": headers, "body_base64": body})
         }
     }
-}
-
-/// A reader that went away, such as `head`, has seen what it wanted.
-fn write(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

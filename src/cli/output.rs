@@ -1,4 +1,6 @@
-//! How errors look on a terminal.
+//! How things look on a terminal.
+
+use std::io::Write as _;
 
 /// The error and, below it, each cause once.
 pub(super) fn print_error(error: &anyhow::Error) {
@@ -30,6 +32,23 @@ fn escaped(text: &str, kept: &[char]) -> String {
         if c.is_control() && !kept.contains(&c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
+}
+
+/// To standard output. A reader that went away, such as `head`, has seen what it wanted.
+pub(super) fn write(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Rows of equally many cells, side by side; the last of each can be long.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let last = rows.first().map_or(0, |row| row.len().saturating_sub(1));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..last).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  "));
+        format!("{}{}\n", cells.collect::<String>(), row[last])
+    };
+    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -2,23 +2,24 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
+use axum::http::Method;
 use clap::{Args, ValueEnum};
 use data_encoding::BASE64;
-use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use url::Url;
 
-use super::{Exit, output};
+use super::exchange::{exchange, within};
+use super::follow::follow;
+use super::server::Server;
+use super::source::Source;
+use super::{Exit, Failed, output};
 use crate::config::Config;
 use crate::domain::fields::parse_duration;
-use crate::queue::{self, Purpose};
 
 #[derive(Args)]
 pub(super) struct Submit {
@@ -34,6 +35,9 @@ pub(super) struct Submit {
     /// Wait for the terminal event.
     #[arg(long)]
     wait: bool,
+    /// Wait, and show how it goes on.
+    #[arg(long)]
+    follow: bool,
     /// How long to wait.
     #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = parse_duration)]
     timeout: Duration,
@@ -58,52 +62,57 @@ pub(super) fn parse_param(text: &str) -> Result<(String, Value), String> {
     Ok((key.to_owned(), value))
 }
 
-/// A way to end that is no success.
-struct Failure {
-    exit: Exit,
-    error: anyhow::Error,
-}
-
 impl Submit {
-    pub(super) async fn run(&self, config: &Config) -> Exit {
-        match self.submit(config).await {
-            Ok(exit) => exit,
-            Err(failure) => {
-                output::print_error(&failure.error);
-                failure.exit
-            }
+    pub(super) async fn run(&self, config: &Config, server: Option<&Url>) -> Result<Exit, Failed> {
+        let body = self.body().map_err(|error| (Exit::Usage, error))?;
+        match Source::server(server)? {
+            Some(server) => self.over_http(server, body).await,
+            None => self.over_the_broker(config, &body).await,
         }
     }
 
-    async fn submit(&self, config: &Config) -> Result<Exit, Failure> {
-        let body = self.body().map_err(|error| Failure { exit: Exit::Usage, error })?;
-        let unreachable = |error: anyhow::Error| Failure { exit: Exit::Unreachable, error };
-        let connection =
-            queue::connect(&config.amqp.url, Purpose::Consume, "jobquay submit", config.amqp.connect_timeout)
-                .await
-                .with_context(|| format!("cannot reach RabbitMQ at {} (`amqp.url`)", config.amqp.url))
-                .map_err(unreachable)?;
+    async fn over_the_broker(&self, config: &Config, body: &[u8]) -> Result<Exit, Failed> {
         let id = uuid::Uuid::now_v7().to_string();
-        let limit = self.timeout;
-        let exchanged = tokio::time::timeout(limit, self.exchange(&connection, &id, &body)).await;
-        let event = match exchanged {
-            Ok(event) => event.map_err(unreachable)?,
-            Err(_) => {
-                let error = anyhow::anyhow!(
-                    "no answer within {limit:?}; the request {id} goes on, and the same request later gets its result"
-                );
-                return Err(Failure { exit: Exit::TimedOut, error });
+        let wait = self.wait || self.follow;
+        let answer = async {
+            if !self.follow {
+                return exchange(config, &id, body, wait).await;
+            }
+            let source = Source::open(config, None).await?;
+            let following = async {
+                // What it says is for the eye alone; the answer comes from the queue.
+                let _ = follow(&source, &id).await;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                answer = exchange(config, &id, body, wait) => answer,
+                () = following => unreachable!("it never ends"),
             }
         };
-        // The answer is here; what the broker says to the goodbye changes nothing.
-        let _ = tokio::time::timeout(Duration::from_secs(2), connection.close(200, "done".into())).await;
-        match event {
-            Some((event, text)) => self.print(&event, &text).map_err(|error| Failure { exit: Exit::Failed, error }),
+        match within(self.timeout, &id, answer).await? {
+            Some((event, text)) => self.print(&event, &text).map_err(|error| (Exit::Failed, error)),
             None => {
                 println!("{id}");
                 Ok(Exit::Ok)
             }
         }
+    }
+
+    async fn over_http(&self, server: Server, body: Vec<u8>) -> Result<Exit, Failed> {
+        let answer = server.call(Method::POST, &["requests"], &[], Some(body)).await?;
+        let id = answer["request_id"].as_str().unwrap_or_default().to_owned();
+        eprintln!("sent     {}", output::one_line(&id));
+        if !self.wait && !self.follow {
+            println!("{}", output::one_line(&id));
+            return Ok(Exit::Ok);
+        }
+        let source = Source::Server(server);
+        let status = within(self.timeout, &id, follow(&source, &id)).await?;
+        // What an event has in its data a status has too; a result is printed as the worker wrote it.
+        let text = source.text(&id).await?;
+        let last = status["events"].as_array().and_then(|events| events.last()).cloned().unwrap_or_default();
+        let event = json!({"data": status, "event": last});
+        self.print(&event, &format!("{{\"data\":{text}}}")).map_err(|error| (Exit::Failed, error))
     }
 
     fn body(&self) -> anyhow::Result<Vec<u8>> {
@@ -122,83 +131,16 @@ impl Submit {
         }
     }
 
-    /// Sends the request; with `--wait` returns its terminal event, parsed and as it came.
-    async fn exchange(
-        &self,
-        connection: &Connection,
-        id: &str,
-        body: &[u8],
-    ) -> anyhow::Result<Option<(Value, String)>> {
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let replies = if self.wait { Some(self.replies(&channel).await?) } else { None };
-        let mut properties = BasicProperties::default()
-            .with_content_type("application/json".into())
-            .with_delivery_mode(2)
-            .with_message_id(id.into())
-            .with_correlation_id(id.into());
-        if let Some((queue, _)) = &replies {
-            properties = properties.with_reply_to(queue.clone());
-        }
-        let begun = Instant::now();
-        let mandatory = BasicPublishOptions { mandatory: true, immediate: false };
-        let confirmation =
-            channel.basic_publish("".into(), queue::REQUESTS.into(), mandatory, body, properties).await?.await?;
-        anyhow::ensure!(confirmation.is_ack(), "the broker refused the request (is {} full?)", queue::REQUESTS);
-        if confirmation.take_message().is_some() {
-            anyhow::bail!("there is no queue {}; start a dispatcher or see `jobquay check`", queue::REQUESTS);
-        }
-        eprintln!("sent     {id}");
-        let Some((_, mut events)) = replies else { return Ok(None) };
-        eprintln!("waiting  for its terminal event");
-        while let Some(delivery) = events.next().await {
-            let text = String::from_utf8(delivery?.data).context("the answer is not text")?;
-            let event: Value = serde_json::from_str(&text).context("the answer is not JSON")?;
-            if event["correlationid"] == id && event["data"]["terminal"] == true {
-                report(&event, begun.elapsed());
-                return Ok(Some((event, text)));
-            }
-        }
-        anyhow::bail!("the broker ended the reply queue")
-    }
-
-    /// A queue of this connection's own, gone with it.
-    async fn replies(&self, channel: &Channel) -> anyhow::Result<(ShortString, lapin::Consumer)> {
-        let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-        let queue = channel.queue_declare("".into(), exclusive, FieldTable::default()).await?;
-        let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let events = channel.basic_consume(queue.name().clone(), "".into(), no_ack, FieldTable::default()).await?;
-        Ok((queue.name().clone(), events))
-    }
-
     fn print(&self, event: &Value, text: &str) -> anyhow::Result<Exit> {
         let succeeded = event["data"]["state"] == "succeeded";
         let mut out = std::io::stdout().lock();
         match self.output {
-            Output::Event => writeln!(out, "{event:#}")?,
+            // Over HTTP it comes beside the status.
+            Output::Event => writeln!(out, "{:#}", event.get("event").unwrap_or(event))?,
             Output::Json => writeln!(out, "{:#}", event["data"])?,
             Output::Result => out.write_all(&result_bytes(text)?)?,
         }
         Ok(if succeeded { Exit::Ok } else { Exit::Failed })
-    }
-}
-
-/// One line for a person.
-fn report(event: &Value, elapsed: Duration) {
-    let data = &event["data"];
-    let text = |value: &Value| output::printable(value.as_str().unwrap_or_default());
-    let served_by = data["served_by"].as_str().map(|_| format!(", {}", text(&data["served_by"]))).unwrap_or_default();
-    eprintln!("{:8} in {:.3} s{served_by}", text(&data["state"]), elapsed.as_secs_f64());
-    let error = &data["error"];
-    if error.is_object() {
-        let pointer = error["pointer"].as_str().map(|pointer| format!(" (at `{pointer}`)")).unwrap_or_default();
-        eprintln!("error    {}: {}{pointer}", text(&error["code"]), text(&error["message"]));
-        if let Some(code) = error["exit_code"].as_i64() {
-            eprintln!("exit     {code} {}", text(&error["reason"]));
-        }
-        for line in text(&error["log_tail"]).lines() {
-            eprintln!("log      {line}");
-        }
     }
 }
 

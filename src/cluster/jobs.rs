@@ -9,10 +9,11 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use tokio::sync::Semaphore;
 
-use super::join::Joiner;
+use super::join::{Joiner, joiner};
 use super::known::Known;
 use super::pages::Pages;
 use super::{Clients, Error, ServerTime, Sighted, Sighting, Target, call};
+use crate::config::Kubernetes;
 use crate::crash;
 use crate::domain::event::JobInfo;
 use crate::domain::job::{attempts, finalizer_index};
@@ -50,6 +51,12 @@ impl Jobs {
         let namespace = clients.namespace.as_str().into();
         let (writes, known) = (Semaphore::new(concurrency), Known::default());
         Self { namespace, shared: Arc::new(Shared { clients, call_timeout, writes, joiner, known, metrics }) }
+    }
+
+    /// To look at them; what adds to a Job has no task here.
+    pub fn for_reading(clients: Clients, config: &Kubernetes, metrics: Metrics) -> Self {
+        let (joiner, _) = joiner(&clients, config.call_timeout);
+        Self::new(clients, config.call_timeout, config.concurrency, joiner, metrics)
     }
 
     /// The same, in another namespace; where none is named, in the dispatcher's own.

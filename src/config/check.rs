@@ -32,6 +32,14 @@ impl Config {
                 return Err((setting, "holds something else than 64 hex digits, the SHA-256 of a token".into()));
             }
         }
+        let base = &self.http.base_path;
+        let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+        if !base.is_empty() && (!base.starts_with('/') || base.ends_with('/') || !base.chars().all(is_path)) {
+            return Err((
+                "http.base_path",
+                format!("`{base}` does not begin with `/`, ends with it, or is no plain path"),
+            ));
+        }
         Ok(())
     }
 

@@ -92,6 +92,7 @@ pub struct Http {
     #[serde(deserialize_with = "unless_empty")]
     #[schemars(with = "String")]
     pub public_url: Option<String>,
+    pub base_path: String,
     pub viewers: Vec<String>,
     pub operators: Vec<String>,
     pub trusted_proxies: Vec<IpAddr>,

@@ -2,6 +2,7 @@
 //!
 //! What it must not do: look at templates, policy or the cache. It says only what was asked.
 
+pub mod again;
 mod body;
 pub mod document;
 mod inline;

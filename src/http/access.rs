@@ -5,21 +5,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use url::Host;
 
-use std::sync::Arc;
-
-use super::Pages;
+use super::page::token_of;
 use super::problem::Problem;
+use super::{Pages, page};
 use crate::config::Http;
 
 /// The header in which a trusted proxy says whose call it is.
@@ -47,6 +47,18 @@ pub(super) async fn guard(State(pages): State<Arc<Pages>>, request: Request, nex
     match pages.access.admit(request.method(), request.headers(), peer) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
+    }
+}
+
+/// The same for a page: whoever looks and is nobody is led to where one signs in.
+pub(super) async fn guard_page(State(pages): State<Arc<Pages>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    match pages.access.admit(request.method(), request.headers(), peer) {
+        Ok(()) => next.run(request).await,
+        Err(problem) if request.method().is_safe() && matches!(problem.status, 401 | 403) => {
+            Redirect::to(&format!("{}/sign-in", pages.base)).into_response()
+        }
+        Err(problem) => page::refused(&pages, &problem),
     }
 }
 
@@ -83,6 +95,17 @@ impl Access {
         }
     }
 
+    /// Whether this token is one, for whoever comes with a browser.
+    pub(super) fn signs_in(&self, headers: &HeaderMap, token: &str) -> Result<(), Problem> {
+        if self.calls.as_ref().is_some_and(|calls| calls.check().is_err()) {
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many calls; try again later"));
+        }
+        if !is_of_same_origin(headers) {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "a page of another site asks for this"));
+        }
+        self.role_of(token).map(drop)
+    }
+
     fn role(&self, needed: Role, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Option<Role>, Problem> {
         if peer.is_some_and(|peer| self.proxies.contains(&peer.to_canonical()))
             && let Some(role) = text(headers, ROLE)
@@ -93,17 +116,22 @@ impl Access {
                 _ => Err(Problem::new(StatusCode::FORBIDDEN, format!("`{ROLE}` is neither `viewer` nor `operator`"))),
             };
         }
-        let Some(shown) = text(headers, AUTHORIZATION.as_str()) else {
+        let shown =
+            text(headers, AUTHORIZATION.as_str()).map(|shown| shown.strip_prefix("Bearer ").unwrap_or_default());
+        match shown.or_else(|| token_of(headers)) {
+            Some(token) => self.role_of(token.trim()).map(Some),
             // A name that leads here is another site's, whose page would be taken for this one's.
-            return Ok((needed == Role::Viewer && self.is_open && is_asked_as_local(headers)).then_some(Role::Viewer));
-        };
-        let token = shown.strip_prefix("Bearer ").map_or("", str::trim);
+            None => Ok((needed == Role::Viewer && self.is_open && is_asked_as_local(headers)).then_some(Role::Viewer)),
+        }
+    }
+
+    fn role_of(&self, token: &str) -> Result<Role, Problem> {
         // Of digests nobody learns anything by how long it takes to find that they differ.
         let known = digest(&SHA256, token.as_bytes());
         let is_among = |tokens: &[Vec<u8>]| tokens.iter().any(|token| token == known.as_ref());
         match (is_among(&self.operators), is_among(&self.viewers)) {
-            (true, _) => Ok(Some(Role::Operator)),
-            (_, true) => Ok(Some(Role::Viewer)),
+            (true, _) => Ok(Role::Operator),
+            (_, true) => Ok(Role::Viewer),
             _ => Err(Problem::new(
                 StatusCode::UNAUTHORIZED,
                 "no token of `http.viewers` or `http.operators` is this one",

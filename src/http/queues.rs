@@ -62,18 +62,19 @@ pub(crate) struct Requeued {
 }
 
 pub(super) async fn list(State(pages): State<Arc<Pages>>) -> Result<Response, Problem> {
-    let load = pages.slots.load();
-    let lane = |(name, (taken, waiting)): (&String, &(u32, u32))| Lane {
-        queue: pending_queue(name),
-        name: name.clone(),
-        taken: *taken,
-        waiting: *waiting,
+    let lane = |(name, (taken, waiting)): (String, (u32, u32))| {
+        let queue = pending_queue(&name);
+        Lane { name, queue, taken, waiting }
     };
-    let lanes: Vec<_> = load.iter().map(lane).collect();
+    let lanes = pages.slots.load().into_iter().map(lane).collect();
+    Ok(json(StatusCode::OK, &Queues { queues: found(&pages).await?, lanes }))
+}
+
+/// The queues of a dispatcher that are there.
+pub(super) async fn found(pages: &Pages) -> Result<Vec<Depth>, Problem> {
     let fixed = [REQUESTS, POISON, DEAD, UNDELIVERABLE].map(str::to_owned);
-    let names: Vec<_> = fixed.into_iter().chain(lanes.iter().map(|lane| lane.queue.clone())).collect();
-    let queues = pages.inspection.depths(&names).await.map_err(away)?;
-    Ok(json(StatusCode::OK, &Queues { queues, lanes }))
+    let lanes = pages.slots.load().into_keys().map(|lane| pending_queue(&lane));
+    pages.inspection.depths(&fixed.into_iter().chain(lanes).collect::<Vec<_>>()).await.map_err(away)
 }
 
 pub(super) async fn dead(State(pages): State<Arc<Pages>>, uri: Uri) -> Result<Response, Problem> {
@@ -92,10 +93,16 @@ pub(super) async fn requeue(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let Query(wanted) = Query::<Wanted>::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.body_text()))?;
-    let (queue, conflict) = (wanted.queue.queue(), |why: String| Problem::new(StatusCode::CONFLICT, why));
-    match pages.inspection.send_back(wanted.queue, &id).await.map_err(away)? {
-        SentBack::To(to) => Ok(json(StatusCode::OK, &Requeued { id, to })),
-        SentBack::NotFound => Err(Problem::not_found(format!("there is no message `{id}` in {queue}"))),
+    let to = send_back(&pages, wanted.queue, &id).await?;
+    Ok(json(StatusCode::OK, &Requeued { id, to }))
+}
+
+/// Where the message of this id was sent again.
+pub(super) async fn send_back(pages: &Pages, shelf: Shelf, id: &str) -> Result<String, Problem> {
+    let conflict = |why: String| Problem::new(StatusCode::CONFLICT, why);
+    match pages.inspection.send_back(shelf, id).await.map_err(away)? {
+        SentBack::To(to) => Ok(to),
+        SentBack::NotFound => Err(Problem::not_found(format!("there is no message `{id}` in {}", shelf.queue()))),
         SentBack::NoAddress => Err(conflict("it does not say where it belongs".into())),
         SentBack::Not(Receipt::Unroutable { reason }) => Err(conflict(format!("no queue takes it: {reason}"))),
         SentBack::Not(receipt) => Err(conflict(format!("the broker has not taken it: {receipt:?}"))),

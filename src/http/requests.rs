@@ -72,11 +72,11 @@ pub(super) async fn one(State(pages): State<Arc<Pages>>, Path(request_id): Path<
     }
 }
 
-fn cursor(place: &Place) -> String {
+pub(super) fn cursor(place: &Place) -> String {
     BASE64URL_NOPAD.encode(format!("{}/{}", place.came_at, place.request_id).as_bytes())
 }
 
-fn read_cursor(text: &str) -> Option<Place> {
+pub(super) fn read_cursor(text: &str) -> Option<Place> {
     let text = String::from_utf8(BASE64URL_NOPAD.decode(text.as_bytes()).ok()?).ok()?;
     let (came_at, request_id) = text.split_once('/')?;
     Some(Place { came_at: came_at.parse().ok()?, request_id: request_id.to_owned() })

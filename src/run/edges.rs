@@ -86,13 +86,6 @@ impl Edges {
         Ok(Self { clients, jobs, store, replies, overflow, rules, notes, journal, metrics })
     }
 
-    /// The Jobs without what adds to them: that ends when all who may add have.
-    pub(super) fn reading_jobs(&self, config: &Config) -> Jobs {
-        let (joiner, _) = joiner(&self.clients, config.kubernetes.call_timeout);
-        let kubernetes = &config.kubernetes;
-        Jobs::new(self.clients.clone(), kubernetes.call_timeout, kubernetes.concurrency, joiner, self.metrics.clone())
-    }
-
     pub(super) fn intake(&self, config: &Config, slots: Slots, stop: CancellationToken) -> Arc<Intake> {
         Arc::new(Intake {
             rules: self.rules.clone(),
@@ -137,18 +130,21 @@ impl Edges {
         health: &Health,
         closed: &CancellationToken,
     ) -> Pages {
+        let jobs = Jobs::for_reading(self.clients.clone(), &config.kubernetes, self.metrics.clone());
         Pages {
             health: health.clone(),
             exposition: Exposition::new(&self.metrics, health.clone()),
             store: Arc::clone(&self.store),
             serves_results: config.http.public_url.is_some(),
-            lookout: Lookout { notes: self.notes.clone(), jobs: self.reading_jobs(config) },
+            lookout: Lookout { notes: self.notes.clone(), jobs },
             access: Access::new(&config.http),
             intake: Arc::downgrade(intake),
             rules: self.rules.clone(),
             slots,
             inspection: Inspection { config: config.amqp.clone(), name: name(config, "inspect") },
             instance: config.instance.clone(),
+            metrics: self.metrics.clone(),
+            base: config.http.base_path.clone(),
             followers: Pages::followers(),
             closed: closed.clone(),
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::World;
 use crate::support::dispatcher::jobquay;
-use crate::support::stack::root;
+use crate::support::stack::{STACK, root};
 
 /// Runs `jobquay` in the world; waiting must not block the runtime that records and consumes.
 pub(crate) async fn run(world: &World, arguments: &[&str], input: &str) -> Output {
@@ -40,7 +40,10 @@ async fn schema_prints_each_document_of_the_contract() {
     let world = World::new("schema").await;
     let documents =
         ["request", "event", "template", "policy", "config"].map(|name| (name, format!("docs/schema/{name}.json")));
-    for (name, file) in documents.into_iter().chain([("asyncapi", "docs/asyncapi.json".to_owned())]) {
+    for (name, file) in documents
+        .into_iter()
+        .chain([("asyncapi", "docs/asyncapi.json".to_owned()), ("openapi", "docs/openapi.json".to_owned())])
+    {
         let printed = run(&world, &["schema", name], "").await;
         let kept = std::fs::read_to_string(root().join(&file)).expect("the document");
         assert_eq!((printed.status.code(), out(&printed)), (Some(0), kept), "{file}");
@@ -48,6 +51,28 @@ async fn schema_prints_each_document_of_the_contract() {
     let unknown = run(&world, &["schema", "cat"], "").await;
     assert_eq!(unknown.status.code(), Some(2));
     assert!(err(&unknown).contains("cat") && err(&unknown).contains("asyncapi"), "{}", err(&unknown));
+}
+
+/// They need no configuration, and so nothing that may be wrong with one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_is_written_down_for_shells_and_for_readers() {
+    let world = World::new("man").await;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&world, &["completions", shell, "--set", "no.such=1"], "").await;
+        assert!(script.status.success() && out(&script).contains("jobquay"), "{shell}: {}", err(&script));
+    }
+    let page = run(&world, &["man"], "").await;
+    assert!(page.status.success() && out(&page).contains(".TH jobquay 1"), "{}", out(&page));
+    let dir = STACK.dir.join(&world.name);
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let pages = run(&world, &["man", "--dir", dir.to_str().expect("a path")], "").await;
+    assert!(pages.status.success() && dir.join("jobquay-submit.1").exists(), "{}", err(&pages));
+    let nowhere = run(&world, &["man", "--dir", "/no/such"], "").await;
+    assert!(
+        nowhere.status.code() == Some(1) && err(&nowhere).contains("cannot write to /no/such"),
+        "{}",
+        err(&nowhere)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,13 @@ pub struct Summary {
 }
 
 impl Shelf {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Undeliverable => "undeliverable",
+        }
+    }
+
     pub fn queue(self) -> &'static str {
         match self {
             Self::Dead => DEAD,
