@@ -36,6 +36,8 @@ enum Fault {
 }
 
 const LASTING: Duration = Duration::from_secs(4);
+/// Messages in a reply queue: more than a run sends.
+const ENOUGH: u32 = 1_000_000;
 const SPOIL: &str = "for _, key in ipairs(redis.call('KEYS', 'jobquay:*')) do \
                        if redis.call('TYPE', key).ok == 'string' then redis.call('SETRANGE', key, 8, 'spoilt') end \
                      end return 'OK'";
@@ -223,7 +225,8 @@ impl<'a> Edges<'a> {
 
     async fn replies_full(&self, full: bool) {
         let broker = self.world.broker.clone();
-        self.of_the_broker(move || broker.fill("^replies", full)).await;
+        let messages = if full { 0 } else { ENOUGH };
+        self.of_the_broker(move || broker.limit("^replies", messages)).await;
     }
 
     async fn of_the_broker(&self, tell: impl Fn() -> bool + Clone + Send + 'static) {

@@ -103,16 +103,12 @@ impl Broker {
         self.call("PUT", &format!("permissions/{}/{user}", self.vhost), &rights).is_ok()
     }
 
-    /// Lets no queue of these names take anything, or all again; `false` when the broker is away.
-    pub(crate) fn fill(&self, pattern: &str, is_full: bool) -> bool {
+    /// Lets queues of these names take so many messages; `false` when the broker is away.
+    pub(crate) fn limit(&self, pattern: &str, messages: u32) -> bool {
         let policy = json!({
-            "pattern": pattern, "apply-to": "queues", "definition": {"max-length": 0, "overflow": "reject-publish"},
+            "pattern": pattern, "apply-to": "queues", "definition": {"max-length": messages, "overflow": "reject-publish"},
         });
-        let path = format!("policies/{}/full", self.vhost);
-        match is_full {
-            true => self.call("PUT", &path, &policy).is_ok(),
-            false => self.call("DELETE", &path, &Value::Null).is_ok(),
-        }
+        self.call("PUT", &format!("policies/{}/limit", self.vhost), &policy).is_ok()
     }
 
     /// Takes every message off a queue.
