@@ -152,6 +152,11 @@ fn api() -> Router<Arc<Pages>> {
         })
 }
 
+/// A text as a part of a path.
+fn segment(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
 fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let body = serde_json::to_string(body).expect("string keys and finite numbers have a JSON form");
     (status, [(CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
-use super::{Pages, json};
+use super::{Pages, json, segment};
 use crate::domain::request::CacheMode;
 use crate::domain::request::again::once_more;
 use crate::domain::status::Status;
@@ -126,8 +126,7 @@ async fn put(intake: &Intake, id: String, content_type: Option<String>, body: Ve
 }
 
 fn submitted(request_id: String) -> Response {
-    let id: String = url::form_urlencoded::byte_serialize(request_id.as_bytes()).collect();
-    let status = format!("/api/v1/requests/{}", id.replace('+', "%20"));
+    let status = format!("/api/v1/requests/{}", segment(&request_id));
     let mut response = json(StatusCode::ACCEPTED, &Submitted { request_id, status: status.clone() });
     if let Ok(status) = status.parse() {
         response.headers_mut().insert(LOCATION, status);

@@ -1,11 +1,14 @@
 //! The pages for people: made here whole, so that they need no script; a script makes them live.
 
+mod cache;
 mod look;
 mod overview;
+mod queues;
 mod request;
 mod requests;
-mod rest;
 mod session;
+mod system;
+mod templates;
 
 use std::sync::Arc;
 
@@ -47,13 +50,13 @@ pub(super) fn screens() -> Router<Arc<Pages>> {
         .route("/requests/{id}", get(request::show))
         .route("/requests/{id}/cancel", post(request::cancel))
         .route("/requests/{id}/retry", post(request::retry))
-        .route("/cache", get(rest::cache))
-        .route("/cache/remove", post(rest::remove))
-        .route("/templates", get(rest::templates))
-        .route("/templates/{name}", get(rest::template).post(rest::ask))
-        .route("/queues", get(rest::queues))
-        .route("/queues/requeue", post(rest::requeue))
-        .route("/system", get(rest::system))
+        .route("/cache", get(cache::show))
+        .route("/cache/remove", post(cache::remove))
+        .route("/templates", get(templates::show))
+        .route("/templates/{name}", get(templates::one).post(templates::ask))
+        .route("/queues", get(queues::show))
+        .route("/queues/requeue", post(queues::requeue))
+        .route("/system", get(system::show))
 }
 
 /// What does not.

@@ -89,7 +89,9 @@ async fn who_has_signed_in_asks_cancels_and_asks_again() {
     assert_eq!(dispatcher.call(&foreign, "/templates/script").expect("an answer").0, 403, "another site's page");
 
     let (status, own) = post(&dispatcher, "/templates/script", &[r#"params={"script": "sleep 60"}"#]);
+    let own = own.strip_suffix("?new").expect("it was asked just now").to_owned();
     assert!(status == 303 && own.starts_with("/requests/"), "{own}");
+    assert_eq!(dispatcher.call(&as_viewer, "/requests/nobody?new").expect("an answer").0, 200, "it may come yet");
     let text = async || {
         let (status, text) = dispatcher.call(&as_viewer, &own).expect("an answer");
         (status == 200).then_some(text)
@@ -101,6 +103,9 @@ async fn who_has_signed_in_asks_cancels_and_asks_again() {
     assert!(text().await.is_some_and(|text| text.contains("data-ended")));
     let (status, again) = post(&dispatcher, &format!("{own}/retry"), &["bypass=true"]);
     assert!(status == 303 && again != own, "{again}");
+    let again = again.strip_suffix("?new").expect("it was asked just now");
+    eventually("it is known", async || (dispatcher.call(&as_viewer, again).expect("an answer").0 == 200).then_some(()))
+        .await;
     assert_eq!(post(&dispatcher, &format!("{again}/cancel"), &[]).0, 303);
     assert_eq!(post(&dispatcher, "/templates/script", &["params={"]).0, 400);
     world.settled().await;

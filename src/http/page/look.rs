@@ -7,8 +7,8 @@ use maud::{Markup, html};
 
 use super::page;
 use crate::domain::status::{Progress, Status};
-use crate::http::Pages;
 use crate::http::problem::Problem;
+use crate::http::{Pages, segment};
 
 /// Text from outside.
 pub(super) fn shown(text: &str) -> String {
@@ -60,12 +60,7 @@ pub(super) fn size(bytes: u64) -> String {
 
 /// The address of a request's own page.
 pub(super) fn address(pages: &Pages, request_id: &str) -> String {
-    format!("{}/requests/{}", pages.base, encoded(request_id))
-}
-
-/// As a part of a path.
-pub(super) fn encoded(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+    format!("{}/requests/{}", pages.base, segment(request_id))
 }
 
 /// Requests as rows.
